@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What counts as known: classes, out-of-distribution prompts and the dictionary for names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vl_anomaly_ros.errors import VocabularyError
+
+MAX_KNOWN = 256
+MAX_SYNONYMS = 16
+MAX_OOD_PROMPTS = 256
+MAX_CANDIDATES = 4096
+MAX_WORD_CHARACTERS = 64
+MAX_FILE_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class KnownClass:
+    """A class that is not an anomaly.
+
+    Attributes:
+        name: unique in the vocabulary, upper and lower case alike.
+        group: merge group; classes of one group share their probability. Empty: the name.
+        synonyms: further words for the same class; each gets its own prompts.
+    """
+
+    name: str
+    group: str = ""
+    synonyms: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_word("known class", self.name)
+        if not self.group:
+            object.__setattr__(self, "group", self.name)
+        _check_word(f"group of known class {self.name!r}", self.group)
+        _check_count(f"synonyms of known class {self.name!r}", self.synonyms, MAX_SYNONYMS)
+        for synonym in self.synonyms:
+            _check_word(f"synonym of known class {self.name!r}", synonym)
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """The name and its synonyms."""
+        return (self.name, *self.synonyms)
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """Everything that language says to the network; changeable at run time.
+
+    Attributes:
+        known: the known classes; the order is the class index.
+        ood_prompts: words for what is not known, as extra classes: they take probability from the wrong known class.
+        candidates: dictionary of names for anomalies. May repeat words of the vocabulary: such a name is approved.
+        name: of the vocabulary, for people.
+
+    Raises:
+        VocabularyError: no known class, a word twice, a word that is empty, too long or not plain text, or too many.
+
+    >>> Vocabulary((KnownClass("road"), KnownClass("sky")), ood_prompts=("animal",)).class_names
+    ('road', 'sky', 'animal')
+    """
+
+    known: tuple[KnownClass, ...]
+    ood_prompts: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+    name: str = "unnamed"
+
+    def __post_init__(self) -> None:
+        if not self.known:
+            raise VocabularyError(
+                "known classes: expected at least one, got none; everything would be an anomaly, name what is normal"
+            )
+        _check_count("known classes", self.known, MAX_KNOWN)
+        _check_count("OOD prompts", self.ood_prompts, MAX_OOD_PROMPTS)
+        _check_count("candidates", self.candidates, MAX_CANDIDATES)
+        _check_word("name of the vocabulary", self.name)
+        for word in self.ood_prompts:
+            _check_word("OOD prompt", word)
+        for word in self.candidates:
+            _check_word("candidate", word)
+        known_words = [word for item in self.known for word in item.words]
+        _check_unique("known classes, synonyms and OOD prompts", [*known_words, *self.ood_prompts])
+        _check_unique("candidates", self.candidates)
+
+    @property
+    def known_names(self) -> tuple[str, ...]:
+        """Names of the known classes, in the order of their index."""
+        return tuple(item.name for item in self.known)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Known classes, then OOD prompts: the classes of the text bank."""
+        return (*self.known_names, *self.ood_prompts)
+
+    @property
+    def groups(self) -> tuple[str, ...]:
+        """Merge groups in the order of their first class."""
+        return tuple(dict.fromkeys(item.group for item in self.known))
+
+    def approves(self, word: str) -> bool:
+        """Whether a person has put this word into the vocabulary, as a known class, synonym or OOD prompt."""
+        folded = word.casefold()
+        return any(folded == approved.casefold() for approved in self._approved_words())
+
+    def _approved_words(self) -> Iterable[str]:
+        for item in self.known:
+            yield from item.words
+        yield from self.ood_prompts
+
+    def to_mapping(self) -> dict[str, Any]:
+        """As plain values, ready for YAML; `from_mapping` reads them back."""
+        return {
+            "name": self.name,
+            "known": [{"name": k.name, "group": k.group, "synonyms": list(k.synonyms)} for k in self.known],
+            "ood_prompts": list(self.ood_prompts),
+            "candidates": list(self.candidates),
+        }
+
+    @classmethod
+    def from_mapping(cls, values: Any) -> Vocabulary:
+        """A vocabulary from the plain values of a YAML file.
+
+        Raises:
+            VocabularyError: also for an unknown key or a value of the wrong type.
+        """
+        _check_mapping("vocabulary", values, required=("known",), optional=("name", "ood_prompts", "candidates"))
+        known = []
+        for item in _as_list("known", values["known"]):
+            if isinstance(item, str):
+                known.append(KnownClass(item))
+                continue
+            _check_mapping("known class", item, required=("name",), optional=("group", "synonyms"))
+            synonyms = _as_list(f"synonyms of known class {item['name']!r}", item.get("synonyms"))
+            known.append(KnownClass(item["name"], item.get("group") or "", synonyms))
+        return cls(
+            known=tuple(known),
+            ood_prompts=_as_list("ood_prompts", values.get("ood_prompts")),
+            candidates=_as_list("candidates", values.get("candidates")),
+            name=values.get("name", "unnamed"),
+        )
+
+    @classmethod
+    def from_yaml(cls, text: str | bytes) -> Vocabulary:
+        """A vocabulary from YAML text of at most `MAX_FILE_BYTES`.
+
+        Raises:
+            VocabularyError: the text is too long, not YAML, or not a vocabulary.
+        """
+        if len(text) > MAX_FILE_BYTES:
+            raise VocabularyError(f"vocabulary: expected at most {MAX_FILE_BYTES} bytes, got {len(text)}")
+        try:
+            values = yaml.safe_load(text)
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            raise VocabularyError(f"vocabulary: expected YAML, got a syntax error: {error}") from error
+        return cls.from_mapping(values)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Vocabulary:
+        """A vocabulary from a YAML file.
+
+        Raises:
+            VocabularyError: the file cannot be read, or as `from_yaml`.
+        """
+        try:
+            with Path(path).open("rb") as file:
+                text = file.read(MAX_FILE_BYTES + 1)
+        except OSError as error:
+            raise VocabularyError(f"vocabulary {path}: expected a readable file, got: {error.strerror}") from error
+        return cls.from_yaml(text)
+
+
+def _check_word(what: str, word: Any) -> None:
+    """Words become prompts: plain text only. Angle brackets would name the tokenizer's special tokens, braces a slot."""
+    if not isinstance(word, str):
+        raise VocabularyError(f"{what}: expected a word, got {word!r}; put quotes around words such as yes, no or 12")
+    if not word or word != word.strip():
+        raise VocabularyError(f"{what}: expected a word without spaces around it, got {word!r}")
+    if len(word) > MAX_WORD_CHARACTERS:
+        raise VocabularyError(
+            f"{what}: expected at most {MAX_WORD_CHARACTERS} characters, got {len(word)}: {word[:24]!r}..."
+        )
+    if not word.isprintable() or any(character in word for character in "<>{}"):
+        raise VocabularyError(f"{what}: expected plain text without <, >, {{, }} or control characters, got {word!r}")
+
+
+def _check_count(what: str, words: tuple[Any, ...], most: int) -> None:
+    if not isinstance(words, tuple):
+        raise VocabularyError(f"{what}: expected a tuple, got {type(words).__name__}")
+    if len(words) > most:
+        raise VocabularyError(f"{what}: expected at most {most}, got {len(words)}")
+
+
+def _check_unique(what: str, words: Iterable[str]) -> None:
+    seen: dict[str, str] = {}
+    for word in words:
+        if word.casefold() in seen:
+            raise VocabularyError(f"{what}: expected each word once, got {word!r} twice; leave one out")
+        seen[word.casefold()] = word
+
+
+def _check_mapping(what: str, values: Any, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
+    if not isinstance(values, Mapping):
+        raise VocabularyError(f"{what}: expected keys {', '.join(required + optional)}, got {values!r:.80}")
+    for key in required:
+        if key not in values:
+            raise VocabularyError(f"{what}: expected the key {key!r}, got {', '.join(map(str, values)) or 'nothing'}")
+    for key in values:
+        if key not in required + optional:
+            raise VocabularyError(f"{what}: unknown key {key!r}; expected {', '.join(required + optional)}")
+
+
+def _as_list(what: str, values: Any) -> tuple[Any, ...]:
+    if values is None:
+        return ()
+    if not isinstance(values, list | tuple):
+        raise VocabularyError(f"{what}: expected a list, got {values!r:.80}")
+    return tuple(values)
