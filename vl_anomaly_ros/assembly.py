@@ -17,13 +17,11 @@ from vl_anomaly_ros.types import ByteArray, CameraCalibration, DoubleArray, Fram
 class TransformSource(Protocol):
     """What is known of the coordinate frames."""
 
-    def lookup(self, target_frame: str, source_frame: str, stamp_ns: int) -> DoubleArray:
-        """(4, 4) float64 that maps `source_frame` into `target_frame` at the stamp; `GeometryError` if unknown."""
-        ...
+    def lookup(self, target: str, source: str, stamp_ns: int) -> DoubleArray:
+        """(4, 4) float64 that maps `source` into `target`, both at `stamp_ns`; `GeometryError` if unknown."""
 
     def has_frame(self, frame: str) -> bool:
         """Whether any transform names this frame."""
-        ...
 
 
 def assemble_frame(
@@ -39,6 +37,10 @@ def assemble_frame(
     missing: Sequence[str] = (),
 ) -> Frame:
     """One image with everything that is known at its stamp.
+
+    A cloud of another stamp than the image's is carried to the image through `frames.fixed_frame`. Where that frame is
+    not in TF at all, the rigid transform at the image's stamp is taken; where it is but has no answer, none is taken:
+    points displaced by an unknown ego motion would be measured in the wrong place.
 
     Args:
         image: (H, W, 3) uint8 RGB.

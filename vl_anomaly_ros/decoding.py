@@ -110,6 +110,11 @@ def decode_compressed(message: Any) -> ByteArray:
         DataError: the data is no whole picture.
     """
     data = _bytes_of(message.data)
+    if _cut_short(data):
+        raise DataError(
+            f"compressed image: {len(data)} bytes of format {message.format!r} stop before the end of the picture; "
+            "the message is damaged"
+        )
     flags = cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION  # the calibration is that of the unturned picture
     try:
         picture = cv2.imdecode(data, flags) if len(data) else None
@@ -121,6 +126,14 @@ def decode_compressed(message: Any) -> ByteArray:
             "that cannot be decoded; the message is damaged"
         )
     return cast("ByteArray", cv2.cvtColor(picture, cv2.COLOR_BGR2RGB))
+
+
+def _cut_short(data: ByteArray) -> bool:
+    """Whether a JPEG or PNG lacks its end mark. OpenCV would fill the rest with grey, which holds no anomaly."""
+    head, tail = data[:8].tobytes(), data[-1024:].tobytes()
+    if head.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in tail
+    return head == b"\x89PNG\r\n\x1a\n" and b"IEND" not in tail
 
 
 def decode_calibration(message: Any) -> CameraCalibration:

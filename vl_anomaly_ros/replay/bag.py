@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A ROS 2 recording (MCAP or sqlite3, compressed or not), opened without ROS and read by message stamp."""
+
+from __future__ import annotations
+
+import logging
+import struct
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+from rosbags.interfaces import Connection
+from rosbags.rosbag2 import Reader
+from rosbags.typesys import Stores, get_typestore
+
+from vl_anomaly_ros.errors import ReplayError, VlAnomalyError
+
+logger = logging.getLogger(__name__)
+
+IMAGE = "sensor_msgs/msg/Image"
+COMPRESSED = "sensor_msgs/msg/CompressedImage"
+INFO = "sensor_msgs/msg/CameraInfo"
+CLOUD = "sensor_msgs/msg/PointCloud2"
+TF = "tf2_msgs/msg/TFMessage"
+STAMPED = (IMAGE, COMPRESSED, INFO, CLOUD)
+
+
+class Entry(NamedTuple):
+    """Where one message lies in the recording.
+
+    `stamp_ns` is the acquisition time of its header, `log_ns` when it was recorded. A message whose header cannot be
+    read has the time of recording as stamp and `readable` False.
+    """
+
+    stamp_ns: int
+    log_ns: int
+    topic: str
+    frame_id: str
+    readable: bool = True
+
+
+@dataclass(frozen=True)
+class Topic:
+    """A topic of the recording with its type, its number of messages and the frame of its first message."""
+
+    name: str
+    msgtype: str
+    count: int
+    frame_id: str
+    encoding: str
+
+
+@contextmanager
+def _as_replay_error(path: Path) -> Iterator[None]:
+    """Turn whatever a damaged file makes the reader raise into one sentence."""
+    try:
+        yield
+    except VlAnomalyError:
+        raise
+    except Exception as error:
+        reason = str(error) or type(error).__name__
+        raise ReplayError(
+            f"{path}: the recording is damaged or incomplete ({reason.rstrip('.')}); "
+            "try `ros2 bag reindex` for a folder or `mcap recover` for an .mcap file"
+        ) from error
+
+
+class Bag:
+    """A recording. A context manager; `entries` holds every stamped message in the order of recording.
+
+    Raises:
+        ReplayError: there is no such recording, it is damaged, or it is of another kind.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.entries: dict[str, list[Entry]] = {}
+        self.topics: dict[str, Topic] = {}
+        self._store = get_typestore(Stores.ROS2_JAZZY)  # the types read here are the same from Foxy to Lyrical
+        self._reader: Reader | None = None
+
+    def __enter__(self) -> Bag:
+        self._reader = self._opened()
+        try:
+            with _as_replay_error(self.path):
+                self._index()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
+
+    def _opened(self) -> Reader:
+        path = self.path
+        if not path.exists():
+            raise ReplayError(f"{path}: no such recording; expected a bag folder, an .mcap or a .db3 file")
+        if path.suffix == ".bag":
+            raise ReplayError(f"{path}: this is a ROS 1 bag; convert it with `rosbags-convert --src {path} --dst OUT`")
+        if path.is_dir() and not (path / "metadata.yaml").exists():
+            files = sorted(p for p in path.iterdir() if p.suffix in (".mcap", ".db3"))
+            if len(files) != 1:
+                raise ReplayError(
+                    f"{path}: expected a bag folder with metadata.yaml, found {len(files)} bag files and no "
+                    "metadata.yaml; name one file, or run `ros2 bag reindex`"
+                )
+            path = files[0]
+        elif path.is_file() and path.suffix not in (".mcap", ".db3"):
+            raise ReplayError(f"{path}: expected a bag folder, an .mcap or a .db3 file, got {path.suffix or 'a file'!r}")
+        with _as_replay_error(path):
+            reader = Reader(path)
+            reader.open()
+        return reader
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Every topic and type of the recording."""
+        if self._reader is None:
+            raise ReplayError(f"{self.path}: the recording is not open")
+        return list(self._reader.connections)
+
+    def _index(self) -> None:
+        """One pass over the stamped messages: stamps, frames, first encodings."""
+        wanted = [c for c in self.connections if c.msgtype in STAMPED]
+        for connection in self.connections:
+            self._check_type(connection)
+            self.topics[connection.topic] = Topic(connection.topic, connection.msgtype, connection.msgcount, "", "")
+        for connection, log_ns, raw in self._messages(wanted):
+            entry = _entry(connection.topic, log_ns, raw)
+            seen = self.entries.setdefault(connection.topic, [])
+            if not seen or (entry.readable and not self.topics[connection.topic].frame_id):
+                self.topics[connection.topic] = Topic(
+                    connection.topic,
+                    connection.msgtype,
+                    connection.msgcount,
+                    entry.frame_id,
+                    self._encoding(connection.msgtype, bytes(raw)),
+                )
+            seen.append(entry)
+
+    def _check_type(self, connection: Connection) -> None:
+        """Refuse a recording whose sensor messages are not the standard ones: their bytes would be misread."""
+        if connection.msgtype not in (*STAMPED, TF) or not connection.digest:
+            return
+        if connection.digest != self._store.hash_rihs01(connection.msgtype):
+            raise ReplayError(
+                f"{self.path}: {connection.topic} holds an unknown definition of {connection.msgtype}; "
+                "expected the standard one of ROS 2 Foxy or later"
+            )
+
+    def _encoding(self, msgtype: str, raw: bytes) -> str:
+        if msgtype not in (IMAGE, COMPRESSED):
+            return ""
+        try:
+            message: Any = self._store.deserialize_cdr(raw, msgtype)
+        except Exception:  # a damaged message is reported when its frame is judged
+            return ""
+        return str(message.encoding if msgtype == IMAGE else message.format)
+
+    def _messages(
+        self, connections: Collection[Connection], start: int | None = None, stop: int | None = None
+    ) -> Iterator[tuple[Connection, int, bytes]]:
+        if not connections or self._reader is None:  # an empty selection would mean all to the reader
+            return
+        yield from self._reader.messages(connections, start=start, stop=stop)
+
+    def raw(self, entry: Entry) -> bytes:
+        """The serialised message of an entry.
+
+        Raises:
+            ReplayError: the recording is damaged there.
+        """
+        connections = [c for c in self.connections if c.topic == entry.topic]
+        with _as_replay_error(self.path):
+            for _, log_ns, raw in self._messages(connections, entry.log_ns, entry.log_ns + 1):
+                if _entry(entry.topic, log_ns, raw) == entry:
+                    return bytes(raw)
+        raise ReplayError(f"{self.path}: the message of {entry.topic} recorded at {entry.log_ns} ns is gone")
+
+    def message(self, entry: Entry) -> Any:
+        """The message of an entry.
+
+        Raises:
+            ReplayError: the recording is damaged there.
+        """
+        raw = self.raw(entry)
+        with _as_replay_error(self.path):
+            return self._store.deserialize_cdr(raw, self.topics[entry.topic].msgtype)
+
+    def transforms(self) -> Iterator[tuple[bool, int, bytes, Any]]:
+        """Every TF message as (static?, time of recording, bytes, message).
+
+        Raises:
+            ReplayError: the recording is damaged.
+        """
+        connections = [c for c in self.connections if c.msgtype == TF]
+        with _as_replay_error(self.path):
+            for connection, log_ns, raw in self._messages(connections):
+                static = connection.topic.rsplit("/", 1)[-1] == "tf_static"
+                yield static, log_ns, bytes(raw), self._store.deserialize_cdr(raw, TF)
+
+
+def _entry(topic: str, log_ns: int, raw: bytes | memoryview) -> Entry:
+    """Read the std_msgs/Header at the start of a serialised message, without touching the rest."""
+    try:
+        order = "<" if raw[1] & 1 else ">"
+        sec, nanosec, length = struct.unpack_from(f"{order}iII", raw, 4)
+        name = bytes(raw[16 : 16 + length])
+        if len(name) != length or length == 0:
+            raise ValueError(length)
+        return Entry(sec * 1_000_000_000 + nanosec, log_ns, topic, name[:-1].decode())
+    except (struct.error, IndexError, ValueError):
+        return Entry(log_ns, log_ns, topic, "", readable=False)

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a recording to frames, in the order of their stamps: nothing waits, nothing is dropped."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from vl_anomaly_ros.assembly import assemble_frame
+from vl_anomaly_ros.config import Config
+from vl_anomaly_ros.decoding import decode_calibration, decode_cloud, decode_compressed, decode_image, stamp_ns
+from vl_anomaly_ros.errors import DataError, GeometryError, ReplayError
+from vl_anomaly_ros.geometry.transforms import TransformBuffer
+from vl_anomaly_ros.matching import calibration_for, nearest_cloud, why_no_cloud
+from vl_anomaly_ros.replay.bag import Bag, Entry
+from vl_anomaly_ros.replay.topics import CameraTopics
+from vl_anomaly_ros.types import DoubleArray, Frame, PointCloud
+
+logger = logging.getLogger(__name__)
+
+_CLOUDS_KEPT = 4  # cameras that fire together share a cloud
+
+
+@dataclass(frozen=True)
+class UnreadableFrame:
+    """An image that could not be read; it is reported as unknown, never left out."""
+
+    stamp_ns: int
+    camera: str
+    reason: str
+
+
+class BagTransforms:
+    """All transforms of a recording, as an `assembly.TransformSource`."""
+
+    def __init__(self, bag: Bag) -> None:
+        self._buffer = TransformBuffer()
+        refused: set[str] = set()
+        for static, _, _, message in bag.transforms():
+            for item in message.transforms:
+                t, q = item.transform.translation, item.transform.rotation
+                try:
+                    self._buffer.set(
+                        item.header.frame_id,
+                        item.child_frame_id,
+                        stamp_ns(item.header.stamp),
+                        np.array([t.x, t.y, t.z]),
+                        np.array([q.x, q.y, q.z, q.w]),
+                        static=static,
+                    )
+                except GeometryError as error:
+                    refused.add(str(error))
+        for reason in sorted(refused):
+            logger.warning("a transform of the recording is left out: %s", reason)
+
+    def has_frame(self, frame: str) -> bool:
+        """Whether any transform names this frame."""
+        return frame in self._buffer.frames
+
+    def lookup(self, target: str, source: str, stamp_ns: int) -> DoubleArray:
+        """The matrix that maps `source` into `target`, both at `stamp_ns`; `GeometryError` when unknown."""
+        return self._buffer.lookup(target, source, stamp_ns)
+
+
+class FrameSource:
+    """The frames of some cameras of a recording.
+
+    Args:
+        bag: an open recording.
+        cameras: which cameras.
+        points_topic: topic of the point cloud; None: there is none.
+        config: settings.
+        limit: at most so many frames a camera; None: all.
+
+    Raises:
+        ReplayError: the transforms of the recording cannot be read.
+    """
+
+    def __init__(
+        self,
+        bag: Bag,
+        cameras: Sequence[CameraTopics],
+        points_topic: str | None,
+        config: Config,
+        limit: int | None = None,
+    ) -> None:
+        self._bag = bag
+        self._config = config
+        self.transforms = BagTransforms(bag)
+        self._clouds = [e for e in bag.entries.get(points_topic or "", []) if e.readable]
+        self._cloud_stamps = [e.stamp_ns for e in self._clouds]
+        self._has_points_topic = points_topic is not None
+        self._infos = {c.name: [e for e in bag.entries.get(c.info or "", []) if e.readable] for c in cameras}
+        self.images: list[tuple[CameraTopics, Entry]] = []
+        for camera in cameras:
+            entries = sorted(bag.entries.get(camera.image, []), key=lambda e: (e.stamp_ns, e.log_ns))
+            self.images += [(camera, entry) for entry in entries[:limit]]
+        self.images.sort(key=lambda item: (item[1].stamp_ns, item[0].name))
+        self._cloud = lru_cache(_CLOUDS_KEPT)(self._read_cloud)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __iter__(self) -> Iterator[Frame | UnreadableFrame]:
+        for camera, entry in self.images:
+            try:
+                yield self._frame(camera, entry)
+            except (DataError, ReplayError) as error:
+                yield UnreadableFrame(entry.stamp_ns, camera.name, str(error))
+
+    def _frame(self, camera: CameraTopics, entry: Entry) -> Frame:
+        message = self._bag.message(entry)
+        image = decode_compressed(message) if camera.compressed else decode_image(message)
+        missing: list[str] = []
+        calibration = None
+        infos = self._infos[camera.name]
+        chosen = calibration_for(entry.stamp_ns, [e.stamp_ns for e in infos])
+        if chosen is None:
+            missing.append("no camera info received")
+        else:
+            try:
+                calibration = decode_calibration(self._bag.message(infos[chosen]))
+            except (DataError, ReplayError) as error:
+                missing.append(str(error))
+        return assemble_frame(
+            image=image,
+            stamp_ns=entry.stamp_ns,
+            camera=camera.name,
+            frame_id=entry.frame_id,
+            config=self._config,
+            transforms=self.transforms,
+            calibration=calibration,
+            points=self._points(entry.stamp_ns, missing),
+            missing=missing,
+        )
+
+    def _points(self, image_ns: int, missing: list[str]) -> PointCloud | None:
+        """The cloud of an image; where there is none, why is added to `missing`."""
+        if not self._has_points_topic:
+            missing.append("no point cloud topic")
+            return None
+        reach_s = self._config.sync.max_points_offset_s
+        index = nearest_cloud(image_ns, self._cloud_stamps, reach_s)
+        if index is None:
+            missing.append(why_no_cloud(image_ns, self._cloud_stamps, reach_s))
+            return None
+        try:
+            return self._cloud(index)
+        except (DataError, ReplayError) as error:
+            missing.append(str(error))
+            return None
+
+    def _read_cloud(self, index: int) -> PointCloud:
+        return decode_cloud(self._bag.message(self._clouds[index]))
