@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From regions of the image and points of the LiDAR to hazard zones. Every region yields exactly one zone."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from vl_anomaly_ros.config import FusionConfig
+from vl_anomaly_ros.errors import GeometryError
+from vl_anomaly_ros.geometry import transforms
+from vl_anomaly_ros.geometry.boxes import MIN_SIZE_M, distance_to_polygon, footprint, oriented_box
+from vl_anomaly_ros.geometry.camera import project, rays
+from vl_anomaly_ros.geometry.clustering import Candidates, choose_object
+from vl_anomaly_ros.geometry.ground import Ground, estimate_ground, prior_ground
+from vl_anomaly_ros.geometry.wedge import Sight, ground_range, sight_of, wedge_zone
+from vl_anomaly_ros.types import DepthStatus, DoubleArray, Frame, HazardZone, Region
+
+R_OPTICAL_LEVEL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
+"""Rotates level axes (x forward, y left, z up) into optical axes (x right, y down, z forward)."""
+RANGE_NOISE_M = 0.03
+OBJECT_SPEED_MPS = 5.0
+"""Standard deviation of how fast an object may have moved since an old cloud."""
+BLEED = 1.5
+"""A mask that reaches below its object shortens the line of sight to the ground by up to this factor."""
+
+
+class FusedZones(NamedTuple):
+    """The zones of one frame, the frame they are in, and the rotation of their level axes into it."""
+
+    zones: tuple[HazardZone, ...]
+    zone_frame: str
+    R_zone_level: DoubleArray
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Points that fall into the image, in level axes with the ego origin as origin."""
+
+    xyz: DoubleArray
+    index: npt.NDArray[np.int64]
+    pixel: npt.NDArray[np.int64]
+    height_m: DoubleArray
+    ground: Ground
+
+
+def fuse(
+    frame: Frame, regions: Sequence[Region], instances: npt.NDArray[np.uint16], config: FusionConfig
+) -> FusedZones:
+    """Hazard zones of all regions of one frame, in the order of the regions.
+
+    Args:
+        frame: image, cloud and transforms, as far as they are known.
+        regions: of the image; `Region.id` is the value in `instances`.
+        instances: (H, W) uint16 region ids, 0 none.
+        config: limits.
+
+    Returns:
+        One zone a region in `Frame.output_frame`; without a transform to it, UNKNOWN zones in the optical frame.
+
+    Raises:
+        GeometryError: `instances` is not of the image's size.
+    """
+    if instances.shape != frame.image.shape[:2]:
+        raise GeometryError(
+            f"instances: expected {frame.image.shape[:2]} like the image, got {instances.shape}; "
+            "regions and image belong to different frames"
+        )
+    T_output_camera = frame.T_output_camera
+    placed = T_output_camera is not None and bool(np.all(np.isfinite(T_output_camera)))
+    zone_frame = frame.output_frame if placed else frame.frame_id
+    R_zone_level = np.eye(3) if placed else R_OPTICAL_LEVEL
+    if not regions:
+        return FusedZones((), zone_frame, R_zone_level)
+    ego, prior, T_level_camera = _ego_level(frame) if placed else _camera_level()
+    why_not = _why_no_depth(frame, config, placed)
+    scene = None
+    if not why_not:
+        scene, why_not = _scene(frame, T_level_camera, prior, config)
+    zones = []
+    for region in regions:
+        sight, reason = _sight(region, frame, T_level_camera)
+        zone = None
+        if scene is not None and not reason:
+            chosen = _object_points(region, instances, scene, sight, config)
+            if len(chosen):
+                zone = _measured_zone(region, scene, chosen, sight, frame.points_age_s, config)
+        if zone is None:
+            reason = reason or why_not or "no LiDAR point on the region within range"
+            ground = prior if scene is None else scene.ground
+            zone = wedge_zone(sight, ground, config.max_range_m, (region.id, region.id), reason, np.zeros(2))
+        zones.append(_moved(zone, ego))
+    return FusedZones(tuple(zones), zone_frame, R_zone_level)
+
+
+def _ego_level(frame: Frame) -> tuple[DoubleArray, Ground, DoubleArray]:
+    """Ego origin in the output frame, the ground z = 0 of the ego frame, and camera to level axes at that origin."""
+    T_output_ego = np.eye(4) if frame.T_output_ego is None else frame.T_output_ego
+    if not np.all(np.isfinite(T_output_ego)):
+        T_output_ego = np.eye(4)
+    ego = T_output_ego[:3, 3]
+    T_level_camera = np.array(frame.T_output_camera, np.float64)
+    T_level_camera[:3, 3] -= ego
+    return ego, prior_ground(T_output_ego[:3, 2]), T_level_camera
+
+
+def _camera_level() -> tuple[DoubleArray, Ground, DoubleArray]:
+    """Level axes at the camera, whose height is not known: the ground is taken to be far below, so wedges begin at 0."""
+    T_level_camera = np.eye(4)
+    T_level_camera[:3, :3] = R_OPTICAL_LEVEL.T
+    return np.zeros(3), Ground(np.array([0.0, 0.0, -10.0]), np.zeros(2), np.zeros((0, 0))), T_level_camera
+
+
+def _why_no_depth(frame: Frame, config: FusionConfig, placed: bool) -> str:
+    """Why no zone of this frame can be measured; empty where points can be used."""
+    known = "; ".join(frame.missing)
+    if not config.enabled:
+        return "LiDAR fusion is switched off"
+    if not placed:
+        return known or f"no transform {frame.frame_id} -> {frame.output_frame}"
+    if frame.calibration is None:
+        return known or "no camera calibration"
+    if frame.points is None:
+        return known or "no point cloud"
+    if not len(frame.points.xyz):
+        return "the point cloud is empty"
+    if frame.T_camera_points is None or not np.all(np.isfinite(frame.T_camera_points)):
+        return known or f"no transform {frame.points.frame_id} -> {frame.frame_id}"
+    return ""
+
+
+def _sight(region: Region, frame: Frame, T_level_camera: DoubleArray) -> tuple[Sight, str]:
+    """Lines of sight of a region, or all that is ahead and the reason where the calibration cannot be used."""
+    try:
+        return sight_of(region, frame.calibration, T_level_camera[:3, 3], T_level_camera[:3, :3]), ""
+    except GeometryError as error:
+        return sight_of(region, None, T_level_camera[:3, 3], T_level_camera[:3, :3]), str(error)
+
+
+def _scene(
+    frame: Frame, T_level_camera: DoubleArray, prior: Ground, config: FusionConfig
+) -> tuple[Scene | None, str]:
+    """Project the cloud once for all regions; None and why where that is impossible."""
+    assert frame.points is not None  # noqa: S101  (`_why_no_depth` has looked)
+    assert frame.calibration is not None  # noqa: S101
+    assert frame.T_camera_points is not None  # noqa: S101
+    try:
+        ahead = _ahead(frame, config)
+        camera = transforms.apply(frame.T_camera_points, frame.points.xyz[ahead])
+        uv, seen = project(frame.calibration, camera)
+    except GeometryError as error:
+        return None, str(error)
+    level = transforms.apply(T_level_camera, camera)
+    ground = estimate_ground(level, prior, config.max_range_m)
+    level = level[seen]
+    pixel = np.rint(uv[seen]).astype(np.int64)
+    return Scene(level, ahead[seen], pixel, level[:, 2] - ground.z(level[:, :2]), ground), ""
+
+
+def _ahead(frame: Frame, config: FusionConfig) -> npt.NDArray[np.int64]:
+    """Indices of points within range and within the horizontal field of view: a cheap test in single precision."""
+    assert frame.points is not None and frame.calibration is not None and frame.T_camera_points is not None  # noqa: S101, PT018
+    T = frame.T_camera_points.astype(np.float32)
+    xyz = frame.points.xyz
+    calibration = frame.calibration
+    u, v = np.linspace(-0.5, calibration.width - 0.5, 9), np.linspace(-0.5, calibration.height - 0.5, 9)
+    rim = np.array([[a, b] for a in u for b in v])
+    direction = rays(calibration, rim)
+    near = np.einsum("ij,ij->i", xyz, xyz) < np.float32(config.max_range_m**2)
+    z = xyz @ T[2, :3] + T[2, 3]
+    if direction[:, 2].min() < 0.2:
+        return np.flatnonzero(near if calibration.distortion_model == "equidistant" else near & (z > 0))
+    tangent = float(np.abs(direction[:, 0] / direction[:, 2]).max())
+    x = xyz @ T[0, :3] + T[0, 3]
+    return np.flatnonzero(near & (z > 0) & (np.abs(x) < np.float32(tangent * 1.02) * z + np.float32(0.1)))
+
+
+def _object_points(
+    region: Region, instances: npt.NDArray[np.uint16], scene: Scene, sight: Sight, config: FusionConfig
+) -> npt.NDArray[np.int64]:
+    """Indices into `scene` of the region's own points."""
+    height, width = instances.shape
+    x0, y0, x1, y1 = region.bbox
+    # Around the region, so that things which go on outside it are known by that.
+    margin = 8 + (max(x1 - x0, y1 - y0)) // 4
+    left, top = max(0, x0 - margin), max(0, y0 - margin)
+    right, bottom = min(width, x1 + margin), min(height, y1 + margin)
+    u, v = scene.pixel.T
+    near = np.flatnonzero((u >= left) & (u < right) & (v >= top) & (v < bottom))
+    if not len(near):
+        return near
+    mask = instances[top:bottom, left:right] == region.id
+    depth_px = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
+    weight = depth_px[v[near] - top + 1, u[near] - left + 1].astype(np.float64)
+    inside = weight > 0
+    if not inside.any():
+        return np.zeros(0, np.int64)
+    weight /= weight.max()
+    range_m = np.hypot(*(scene.xyz[near, :2] - sight.origin[:2]).T)
+    foot_m, meets = ground_range(sight, scene.ground, config.max_range_m)
+    farthest_m = BLEED * foot_m + 2.0 if meets and not sight.cut_off else math.inf
+    above = scene.height_m[near] > config.ground_clearance_m
+    for use in (above, ~above):
+        # What lies flat has nothing above the clearance: then the ground points of the region are the object.
+        some = near[use]
+        candidates = Candidates(scene.xyz[some], range_m[use], inside[use], weight[use])
+        chosen = choose_object(candidates, config.cluster_gap_m, farthest_m)
+        if len(chosen):
+            return np.asarray(some[chosen], np.int64)
+    return np.zeros(0, np.int64)
+
+
+def _measured_zone(
+    region: Region, scene: Scene, chosen: npt.NDArray[np.int64], sight: Sight, age_s: float, config: FusionConfig
+) -> HazardZone:
+    """Box, footprint and distance of an object's points."""
+    xyz = scene.xyz[chosen]
+    status, reasons = DepthStatus.MEASURED, []
+    shape = xyz
+    if len(xyz) < config.min_points:
+        status = DepthStatus.SPARSE
+        reasons.append(f"{len(xyz)} LiDAR points, {config.min_points} make a measurement")
+        shape = np.concatenate([xyz, _seen_extent(xyz, sight, scene.ground)])
+    if abs(age_s) > config.max_point_age_s:
+        status = DepthStatus.STALE
+        reasons.append(f"the point cloud is {abs(age_s):.2f} s {'old' if age_s > 0 else 'too new'}")
+    bearing = math.atan2(*(xyz[:, :2].mean(axis=0) - sight.origin[:2])[::-1])
+    centre, size, yaw = oriented_box(shape[:, :2], bearing + math.pi / 2)
+    polygon = footprint(shape[:, :2], centre, size, yaw)
+    low, high = float(shape[:, 2].min()), float(shape[:, 2].max())
+    if high - low < MIN_SIZE_M:
+        low, high = (low + high - MIN_SIZE_M) / 2, (low + high + MIN_SIZE_M) / 2
+    axes = np.array([[math.cos(yaw), -math.sin(yaw), 0], [math.sin(yaw), math.cos(yaw), 0], [0, 0, 1]])
+    extent = np.array([size[0], size[1], high - low])
+    # Middle of n points spread evenly over the box, each with range noise; an old cloud adds the object's own motion.
+    variance = (extent**2 / 12 + RANGE_NOISE_M**2) / len(xyz) + RANGE_NOISE_M**2
+    covariance = axes @ np.diag(variance) @ axes.T
+    if status is DepthStatus.STALE:
+        covariance += np.diag([1.0, 1.0, 0.0]) * (OBJECT_SPEED_MPS * age_s) ** 2
+    return HazardZone(
+        region.id,
+        region.id,
+        status,
+        "; ".join(reasons),
+        (float(centre[0]), float(centre[1]), (low + high) / 2),
+        (size[0], size[1], high - low),
+        yaw,
+        covariance,
+        polygon,
+        (low, high),
+        distance_to_polygon(polygon, np.zeros(2)),
+        scene.index[chosen],
+    )
+
+
+def _seen_extent(xyz: DoubleArray, sight: Sight, ground: Ground) -> DoubleArray:
+    """Where the rim of the region lies at the range of a few points: (N, 3), not below the ground."""
+    range_m = float(np.hypot(*(xyz[:, :2] - sight.origin[:2]).T).min())
+    flat = np.maximum(np.hypot(sight.directions[:, 0], sight.directions[:, 1]), 1e-3)
+    rim = sight.origin + sight.directions / flat[:, None] * range_m
+    rim[:, 2] = np.maximum(rim[:, 2], ground.z(rim[:, :2]))
+    return np.asarray(rim, np.float64)
+
+
+def _moved(zone: HazardZone, origin: DoubleArray) -> HazardZone:
+    """The zone with its coordinates moved from the ego origin to the output frame's."""
+    if not np.any(origin):
+        return zone
+    x, y, z = (float(v) for v in origin)
+    return HazardZone(
+        zone.id,
+        zone.region_id,
+        zone.status,
+        zone.reason,
+        (zone.center_m[0] + x, zone.center_m[1] + y, zone.center_m[2] + z),
+        zone.size_m,
+        zone.yaw_rad,
+        zone.position_covariance,
+        zone.footprint_m + origin[:2],
+        (zone.z_range_m[0] + z, zone.z_range_m[1] + z),
+        zone.distance_m,
+        zone.point_indices,
+    )
