@@ -125,7 +125,10 @@ build_messages() {
 }
 
 colcon_build() (
-  sources=("$ROOT")
+  # A copy, because CMake refuses include folders (.venv's) below the source folder.
+  rm -rf "$VENV/ros/src" && mkdir -p "$VENV/ros/src"
+  cp -a "$ROOT"/{CMakeLists.txt,package.xml,msg,srv} "$VENV/ros/src"
+  sources=("$VENV/ros/src")
   for package in "$ROOT"/ros_overlay/*/; do
     ros_has "$(basename "$package")" || sources+=("$package")
   done
