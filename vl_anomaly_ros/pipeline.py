@@ -6,12 +6,11 @@ from __future__ import annotations
 import logging
 from time import perf_counter
 
-import numpy as np
-
 from vl_anomaly_ros.config import Config, described
 from vl_anomaly_ros.engine.bundle import Bundle, default_bundle
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.errors import ConfigError, VlAnomalyError
+from vl_anomaly_ros.geometry.zones import fuse
 from vl_anomaly_ros.perception.naming import extended_segmentation, name_regions
 from vl_anomaly_ros.perception.regions import find_regions
 from vl_anomaly_ros.perception.scoring import score_map_of
@@ -48,15 +47,80 @@ class Pipeline:
         A failure of the engine or an unusable input gives a result with `ok` False and the reason; it is never an
         empty OK result. The same frame, settings and vocabulary give the same result, bit for bit, on one machine.
         """
-        raise NotImplementedError
+        started = perf_counter()
+        try:
+            return self._judge(frame, self._config, started)
+        except VlAnomalyError as error:
+            logger.warning("camera %s, stamp %d ns: not judged: %s", frame.camera, frame.stamp_ns, error)
+            return FrameResult(
+                frame=frame,
+                ok=False,
+                reason=str(error),
+                zone_frame=frame.output_frame,
+                engine=self.engine_name,
+                vocabulary_revision=self.vocabulary_revision,
+                timing=Timing(engine_ms=0.0, total_ms=_ms_since(started)),
+            )
+
+    def _judge(self, frame: Frame, config: Config, started: float) -> FrameResult:
+        calibration = self.bundle.calibration
+        height, width = frame.image.shape[:2]
+        scores = self._engine.run(frame.image, config.engine.source_weights)
+        engine_ms = _ms_since(started)
+        score_map = score_map_of(
+            scores.score,
+            scores.sources,
+            scores.class_map,
+            scores.clip_features,
+            curve=(calibration.score, calibration.probability),
+            width=width,
+            height=height,
+        )
+        found = find_regions(
+            score_map,
+            threshold=_setting_or(config.regions.threshold, calibration.threshold),
+            min_area_px=config.regions.min_area_px,
+            max_regions=config.regions.max_regions,
+        )
+        vocabulary = scores.lexicon.vocabulary
+        regions = name_regions(
+            found,
+            score_map.clip_features,
+            vocabulary,
+            scores.lexicon.bank.candidates,
+            logit_scale=self.bundle.logit_scale,
+            min_confidence=_setting_or(config.naming.min_confidence, calibration.min_name_confidence),
+            runners_up=config.naming.runners_up,
+        )
+        segmentation, class_names = extended_segmentation(score_map.class_map, found, regions, vocabulary.known_names)
+        fused = fuse(frame, regions, found.instances, config.fusion)
+        return FrameResult(
+            frame=frame,
+            ok=True,
+            probability=score_map.probability,
+            mask=found.mask,
+            instances=found.instances,
+            segmentation=segmentation,
+            class_names=class_names,
+            regions=regions,
+            zones=fused.zones,
+            zone_frame=fused.zone_frame,
+            R_zone_level=fused.R_zone_level,
+            engine=self.engine_name,
+            vocabulary_revision=scores.lexicon.revision,
+            timing=Timing(engine_ms=engine_ms, total_ms=_ms_since(started)),
+        )
 
     def reconfigure(self, config: Config) -> None:
         """Take new run-time settings from the next frame on.
 
         Raises:
-            ConfigError: a setting that is read-only differs.
+            ConfigError: a setting that is read-only differs; nothing changes.
         """
-        raise NotImplementedError
+        for now, new in zip(described(self._config), described(config)):
+            if now.meaning.read_only and now.value != new.value:
+                raise ConfigError(f"{now.name}: expected {now.value!r} as at start, got {new.value!r}; it is read-only")
+        self._config = config
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> int:
         """Replace the vocabulary from the next frame on and return its revision. Encodes only words that are new.
@@ -64,7 +128,7 @@ class Pipeline:
         Raises:
             EngineError: the text encoder failed; the old vocabulary stays.
         """
-        raise NotImplementedError
+        return self._engine.set_vocabulary(vocabulary)
 
     @property
     def config(self) -> Config:
@@ -74,23 +138,32 @@ class Pipeline:
     @property
     def vocabulary(self) -> Vocabulary:
         """The present vocabulary."""
-        raise NotImplementedError
+        return self._engine.lexicon.vocabulary
 
     @property
     def vocabulary_revision(self) -> int:
         """How often the vocabulary has been replaced."""
-        raise NotImplementedError
+        return self._engine.lexicon.revision
 
     @property
     def engine_name(self) -> str:
         """Backend and bundle, such as "onnxruntime-cpu/sim-nano"."""
-        raise NotImplementedError
+        return self._engine.name
 
     @property
     def bundle(self) -> Bundle:
         """The bundle in use: name, version, hash (`bundle.sha256`), calibration."""
-        raise NotImplementedError
+        return self._engine.bundle
 
     def close(self) -> None:
         """Free the network. `process` then gives results with `ok` False."""
-        raise NotImplementedError
+        self._engine.close()
+
+
+def _setting_or(setting: float, from_bundle: float) -> float:
+    """A negative setting means: as calibrated in the bundle."""
+    return from_bundle if setting < 0 else setting
+
+
+def _ms_since(started: float) -> float:
+    return (perf_counter() - started) * 1e3

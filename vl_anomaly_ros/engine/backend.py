@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an inference backend does, and what goes in and out of the graphs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from vl_anomaly_ros.errors import EngineError
+from vl_anomaly_ros.text.bank import TextBank
+from vl_anomaly_ros.types import ByteArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True)
+class VisualOutput:
+    """Outputs of visual.onnx, float32. Q queries, K detector classes, D embedding size, (h, w) a quarter of the input.
+
+    Attributes:
+        mask_logits: (Q, h, w).
+        class_logits: (Q, K + 1), the last for no object.
+        mask_embeddings: (Q, D) unit rows.
+        pixel_embeddings: (D, h, w), unit length per pixel.
+        clip_features: (D, hc, wc) dense features of frozen CLIP, not normalised.
+    """
+
+    mask_logits: FloatArray
+    class_logits: FloatArray
+    mask_embeddings: FloatArray
+    pixel_embeddings: FloatArray
+    clip_features: FloatArray
+
+
+@dataclass(frozen=True)
+class HeadSettings:
+    """Numbers that the head takes at run time.
+
+    Attributes:
+        source_weights: (3,) float32 of the detector, text and CLIP scores.
+        temperatures: (2,) float32 of the aligned and the CLIP softmax.
+        clip_dense_weight: (1,) float32, 0..1.
+    """
+
+    source_weights: FloatArray
+    temperatures: FloatArray
+    clip_dense_weight: FloatArray
+
+
+@dataclass(frozen=True)
+class HeadOutput:
+    """Outputs of head.onnx.
+
+    Attributes:
+        score: (h, w) float32, fused anomaly score before calibration, 0..1.
+        sources: (3, h, w) float32, detector, text and CLIP scores, 0..1.
+        class_map: (h, w) int32, most probable known class.
+    """
+
+    score: FloatArray
+    sources: FloatArray
+    class_map: IntArray
+
+
+class Backend(Protocol):
+    """Runs the three graphs of one bundle. Safe to call from several threads. Failures raise `EngineError`."""
+
+    @property
+    def name(self) -> str:
+        """Such as "onnxruntime-cpu"."""
+
+    @property
+    def precision(self) -> str:
+        """Arithmetic really in use, such as "fp32"."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs, such as "cpu"."""
+
+    def visual(self, image: ByteArray) -> VisualOutput:
+        """Features of a (1, H, W, 3) uint8 RGB network input."""
+
+    def head(self, features: VisualOutput, bank: TextBank, settings: HeadSettings) -> HeadOutput:
+        """Scores of features against a text bank."""
+
+    def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
+        """(N, D) unit embeddings of (N, L) token ids."""
+
+    def close(self) -> None:
+        """Free the device. Later calls raise `EngineError`."""
+
+
+def check_finite(outputs: VisualOutput | HeadOutput) -> None:
+    """Raise `EngineError` if an output holds NaN or infinity: it must not pass as "no anomaly".
+
+    The sum of an array is finite exactly when its entries are (and do not overflow), and is far cheaper than a
+    boolean array.
+    """
+    for item in fields(outputs):
+        values = getattr(outputs, item.name)
+        if values.dtype.kind == "f" and not np.isfinite(values.sum(dtype=np.float64)):
+            raise EngineError(
+                f"{item.name}: expected finite numbers from the network, got NaN or infinity; "
+                "check the image, and the bundle's precision on this device"
+            )

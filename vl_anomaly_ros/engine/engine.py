@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine: one bundle on one backend, from an image and a vocabulary to anomaly scores."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vl_anomaly_ros.config import EngineConfig
+from vl_anomaly_ros.engine.backend import Backend, HeadOutput, HeadSettings, VisualOutput, check_finite
+from vl_anomaly_ros.engine.bundle import MASK_STRIDE, Bundle, default_bundle, load_bundle
+from vl_anomaly_ros.engine.preprocess import Letterbox
+from vl_anomaly_ros.errors import DataError, EngineError, VlAnomalyError
+from vl_anomaly_ros.text.bank import TextBank, TextBankBuilder
+from vl_anomaly_ros.text.tokenizer import Tokenizer
+from vl_anomaly_ros.text.vocabulary import Vocabulary
+from vl_anomaly_ros.types import ByteArray, FloatArray, IntArray, check_array
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Lexicon:
+    """A vocabulary as it is in use: swapped as a whole, so that a frame never sees half of a change."""
+
+    vocabulary: Vocabulary
+    bank: TextBank
+    revision: int
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What the engine says of one image, without padding, before calibration.
+
+    Attributes:
+        score: (h, w) float32, fused anomaly score, 0..1.
+        sources: (3, h, w) float32, detector, text and CLIP scores, 0..1.
+        class_map: (h, w) int32, most probable known class.
+        clip_features: (D, hc, wc) float32.
+        lexicon: the vocabulary that was used.
+    """
+
+    score: FloatArray
+    sources: FloatArray
+    class_map: IntArray
+    clip_features: FloatArray
+    lexicon: Lexicon
+
+
+class Engine:
+    """Image -> visual graph -> head graph with the text bank -> scores. Ready for its first frame when constructed.
+
+    Args:
+        bundle: verified bundle.
+        backend: runs the bundle's graphs.
+
+    Raises:
+        BundleError: the tokenizer or the outputs do not fit the bundle's description.
+        EngineError: the backend fails.
+    """
+
+    def __init__(self, bundle: Bundle, backend: Backend) -> None:
+        self.bundle = bundle
+        self.backend = backend
+        tokenizer = Tokenizer(bundle.read("tokenizer.json"), bundle.context_length)
+
+        def encode(texts: Sequence[str]) -> FloatArray:
+            rows = backend.text(tokenizer(texts))
+            _check("embeddings", rows, (len(texts), bundle.embedding_size), np.float32)
+            return rows
+
+        self._banks = TextBankBuilder(
+            encode, bundle.detector_classes, bundle.learned_prompt, bundle.prompt_templates
+        )
+        self._changing = threading.Lock()
+        self._lexicon = Lexicon(bundle.vocabulary, self._banks.build(bundle.vocabulary), 0)
+        # The first run allocates; it also proves shapes and numbers before a vehicle depends on them.
+        self.run(np.full((bundle.input_height, bundle.input_width, 3), 127, np.uint8))
+        logger.info("engine %s ready, bundle %s", self.name, bundle.sha256[:12])
+
+    @classmethod
+    def from_config(cls, config: EngineConfig) -> Engine:
+        """The engine that the settings describe.
+
+        Raises:
+            BundleError, EngineError: as the class.
+        """
+        from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
+
+        bundle = load_bundle(config.bundle) if config.bundle else default_bundle()
+        return cls(bundle, OnnxRuntimeBackend(bundle, config.threads))
+
+    @property
+    def name(self) -> str:
+        """Backend and bundle, such as "onnxruntime-cpu/sim-nano"."""
+        return f"{self.backend.name}/{self.bundle.name}"
+
+    @property
+    def lexicon(self) -> Lexicon:
+        """The vocabulary in use, with its text bank and revision."""
+        return self._lexicon
+
+    def set_vocabulary(self, vocabulary: Vocabulary) -> int:
+        """Use `vocabulary` from the next frame on; returns its revision. The graphs stay as they are.
+
+        Raises:
+            EngineError: the text encoder failed; the old vocabulary stays.
+        """
+        with self._changing:
+            bank = self._banks.build(vocabulary)
+            self._lexicon = Lexicon(vocabulary, bank, self._lexicon.revision + 1)
+            return self._lexicon.revision
+
+    def run(self, image: ByteArray, source_weights: Sequence[float] = ()) -> Scores:
+        """Scores of one image.
+
+        Args:
+            image: (H, W, 3) uint8 RGB, any size.
+            source_weights: of the detector, text and CLIP scores; empty: the bundle's.
+
+        Raises:
+            DataError: the image has another shape or type.
+            EngineError: the backend failed, or its outputs are not finite or of another shape.
+        """
+        check_array("image", image, (None, None, 3), np.uint8)
+        if 0 in image.shape:
+            raise DataError(f"image: expected at least one pixel, got {image.shape[1]}x{image.shape[0]}")
+        lexicon, bundle = self._lexicon, self.bundle
+        letterbox = Letterbox.fit(image.shape[1], image.shape[0], bundle.input_width, bundle.input_height)
+
+        features = self.backend.visual(letterbox.apply(image, bundle.mean))
+        self._check_features(features)
+        output = self.backend.head(features, lexicon.bank, self._head_settings(source_weights))
+        self._check_output(output, len(lexicon.vocabulary.known))
+
+        return Scores(
+            score=letterbox.crop(output.score),
+            sources=letterbox.crop(output.sources),
+            class_map=letterbox.crop(output.class_map),
+            clip_features=letterbox.crop_features(features.clip_features),
+            lexicon=lexicon,
+        )
+
+    def close(self) -> None:
+        """Free the backend; `run` then raises `EngineError`."""
+        self.backend.close()
+
+    def _head_settings(self, source_weights: Sequence[float]) -> HeadSettings:
+        calibration = self.bundle.calibration
+        return HeadSettings(
+            np.array(source_weights or calibration.source_weights, np.float32),
+            np.array(calibration.temperatures, np.float32),
+            np.array([calibration.clip_dense_weight], np.float32),
+        )
+
+    def _check_features(self, features: VisualOutput) -> None:
+        height, width = self.bundle.input_height // MASK_STRIDE, self.bundle.input_width // MASK_STRIDE
+        size, queries = self.bundle.embedding_size, len(features.mask_logits)
+        _check("mask_logits", features.mask_logits, (None, height, width), np.float32)
+        _check("class_logits", features.class_logits, (queries, len(self.bundle.detector_classes) + 1), np.float32)
+        _check("mask_embeddings", features.mask_embeddings, (queries, size), np.float32)
+        _check("pixel_embeddings", features.pixel_embeddings, (size, height, width), np.float32)
+        _check("clip_features", features.clip_features, (size, None, None), np.float32)
+        check_finite(features)
+
+    def _check_output(self, output: HeadOutput, known: int) -> None:
+        height, width = self.bundle.input_height // MASK_STRIDE, self.bundle.input_width // MASK_STRIDE
+        _check("score", output.score, (height, width), np.float32)
+        _check("sources", output.sources, (3, height, width), np.float32)
+        _check("class_map", output.class_map, (height, width), np.int32)
+        check_finite(output)
+        if output.class_map.min() < 0 or output.class_map.max() >= known:
+            raise EngineError(f"class_map: expected indices of {known} known classes, got {output.class_map.max()}")
+
+
+def _check(name: str, value: FloatArray | IntArray, shape: tuple[int | None, ...], dtype: type[np.generic]) -> None:
+    """As `check_array`, but what comes out of the network is the engine's fault."""
+    try:
+        check_array(name, value, shape, dtype)
+    except VlAnomalyError as error:
+        raise EngineError(f"{error}; the graph does not fit bundle.yaml") from error

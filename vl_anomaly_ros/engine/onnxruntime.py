@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""ONNX Runtime on the CPU."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput
+from vl_anomaly_ros.engine.bundle import Bundle
+from vl_anomaly_ros.engine.contract import Ports, check_graph
+from vl_anomaly_ros.errors import BundleError, EngineError
+from vl_anomaly_ros.text.bank import TextBank
+from vl_anomaly_ros.types import ByteArray, FloatArray
+
+logger = logging.getLogger(__name__)
+
+_DTYPES = {
+    "tensor(float)": "float32",
+    "tensor(uint8)": "uint8",
+    "tensor(int64)": "int64",
+    "tensor(int32)": "int32",
+}
+_TEXT_BATCH = 256  # bounds the memory of a long dictionary
+
+
+class OnnxRuntimeBackend:
+    """The graphs as ONNX Runtime sessions. Same bits for the same input on one machine and thread count.
+
+    Args:
+        bundle: verified bundle.
+        threads: CPU threads, 0: one for each core that this process may use.
+
+    Raises:
+        BundleError: a graph cannot be loaded or does not have the agreed inputs and outputs.
+    """
+
+    name = "onnxruntime-cpu"
+    precision = "fp32"
+    device = "cpu"
+
+    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads or _usable_cores()
+        options.inter_op_num_threads = 1
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        self._visual = _session(bundle, "visual.onnx", options)
+        self._head = _session(bundle, "head.onnx", options)
+        self._text = _session(bundle, "text.onnx", options)
+        logger.info("ONNX Runtime %s, CPU, fp32, %d threads", ort.__version__, options.intra_op_num_threads)
+
+    def visual(self, image: ByteArray) -> VisualOutput:
+        """Features of a (1, H, W, 3) uint8 RGB network input."""
+        names = ["mask_logits", "class_logits", "mask_embeddings", "pixel_embeddings", "clip_features"]
+        return VisualOutput(*_run(self._visual, names, {"image": image}))
+
+    def head(self, features: VisualOutput, bank: TextBank, settings: HeadSettings) -> HeadOutput:
+        """Scores of features against a text bank."""
+        inputs = {
+            "mask_logits": features.mask_logits,
+            "class_logits": features.class_logits,
+            "mask_embeddings": features.mask_embeddings,
+            "pixel_embeddings": features.pixel_embeddings,
+            "clip_features": features.clip_features,
+            "text_bank": bank.text_bank,
+            "aligned_mask": bank.aligned_mask,
+            "clip_mask": bank.clip_mask,
+            "group_matrix": bank.group_matrix,
+            "detector_matrix": bank.detector_matrix,
+            "source_weights": settings.source_weights,
+            "temperatures": settings.temperatures,
+            "clip_dense_weight": settings.clip_dense_weight,
+        }
+        return HeadOutput(*_run(self._head, ["score", "sources", "class_map"], inputs))
+
+    def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
+        """(N, D) unit embeddings of (N, L) token ids."""
+        batches = [tokens[start : start + _TEXT_BATCH] for start in range(0, len(tokens), _TEXT_BATCH)]
+        return np.concatenate([_run(self._text, ["embeddings"], {"tokens": batch})[0] for batch in batches])
+
+    def close(self) -> None:
+        """Free the sessions."""
+        self._visual = self._head = self._text = None
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _session(bundle: Bundle, file: str, options: Any) -> Any:
+    content = bundle.read(file)
+    try:
+        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors share no base class
+        raise BundleError(f"{file}: expected a graph that ONNX Runtime {ort.__version__} can load, got: {error}") from error
+    check_graph(file, _ports(session.get_inputs()), _ports(session.get_outputs()), bundle)
+    return session
+
+
+def _ports(nodes: Any) -> Ports:
+    return {node.name: (_DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes}
+
+
+def _run(session: Any, outputs: list[str], inputs: dict[str, npt.NDArray[Any]]) -> list[Any]:
+    if session is None:
+        raise EngineError("expected an open engine, got a closed one")
+    try:
+        values: list[Any] = session.run(outputs, inputs)
+    except Exception as error:
+        raise EngineError(f"ONNX Runtime failed: {error}") from error
+    return values

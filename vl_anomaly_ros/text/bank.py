@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The text bank: a vocabulary as the arrays that the head graph takes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from vl_anomaly_ros.errors import EngineError
+from vl_anomaly_ros.text.vocabulary import Vocabulary
+from vl_anomaly_ros.types import FloatArray
+
+TextEncoder = Callable[[Sequence[str]], FloatArray]
+
+
+@dataclass(frozen=True)
+class TextBank:
+    """Embeddings of a vocabulary's prompts. C classes (known, then OOD), R prompts a class, G merge groups,
+    K detector classes, N candidates, D embedding size; all float32.
+
+    Attributes:
+        text_bank: (C, R, D) unit rows; rows that pad a class with fewer prompts are zero.
+        aligned_mask: (C, R) 1 where the row is a prompt with learned context.
+        clip_mask: (C, R) 1 where the row is a hand-written prompt for frozen CLIP.
+        group_matrix: (G, C) 1 where class c belongs to known group g; OOD classes belong to none.
+        detector_matrix: (C, K) 1 where detector class k is known class c.
+        candidates: (N, D) unit rows, the mean over the hand-written prompts of each candidate, in the dictionary's order.
+    """
+
+    text_bank: FloatArray
+    aligned_mask: FloatArray
+    clip_mask: FloatArray
+    group_matrix: FloatArray
+    detector_matrix: FloatArray
+    candidates: FloatArray
+
+
+class TextBankBuilder:
+    """Builds banks and remembers embeddings, so that a changed vocabulary encodes only what is new in it.
+
+    Args:
+        encode: texts to (N, D) float32 unit rows.
+        detector_classes: names of the classes that the detector was trained on.
+        learned_prompt: such as "<ctx0> <ctx1> {}".
+        templates: hand-written prompts, such as "a photo of a {}.".
+    """
+
+    def __init__(
+        self, encode: TextEncoder, detector_classes: Sequence[str], learned_prompt: str, templates: Sequence[str]
+    ) -> None:
+        self._encode = encode
+        self._detector_classes = tuple(detector_classes)
+        self._learned_prompt = learned_prompt
+        self._templates = tuple(templates)
+        self._cache: dict[str, FloatArray] = {}
+        self._lock = threading.Lock()
+
+    def build(self, vocabulary: Vocabulary) -> TextBank:
+        """The bank of `vocabulary`.
+
+        Raises:
+            EngineError: the encoder gave rows that are not of unit length; the builder is then unchanged.
+        """
+        classes = [item.words for item in vocabulary.known] + [(word,) for word in vocabulary.ood_prompts]
+        aligned = [[self._learned_prompt.format(word) for word in words] for words in classes]
+        clip = [self._hand_prompts(words) for words in classes]
+        named = [self._hand_prompts((word,)) for word in vocabulary.candidates]
+        with self._lock:
+            embeddings = self._embeddings(text for texts in (*aligned, *clip, *named) for text in texts)
+
+        size = len(next(iter(embeddings.values())))
+        rows = max(len(a) + len(c) for a, c in zip(aligned, clip))
+        text_bank = np.zeros((len(classes), rows, size), np.float32)
+        aligned_mask = np.zeros((len(classes), rows), np.float32)
+        clip_mask = np.zeros((len(classes), rows), np.float32)
+        for index, (a, c) in enumerate(zip(aligned, clip)):
+            text_bank[index, : len(a) + len(c)] = [embeddings[text] for text in (*a, *c)]
+            aligned_mask[index, : len(a)] = 1
+            clip_mask[index, len(a) : len(a) + len(c)] = 1
+        candidates = np.zeros((len(named), size), np.float32)
+        for index, texts in enumerate(named):
+            mean = np.mean([embeddings[text] for text in texts], axis=0)
+            candidates[index] = mean / max(float(np.linalg.norm(mean)), 1e-6)
+        return TextBank(
+            text_bank=text_bank,
+            aligned_mask=aligned_mask,
+            clip_mask=clip_mask,
+            group_matrix=group_matrix(vocabulary),
+            detector_matrix=detector_matrix(vocabulary, self._detector_classes),
+            candidates=candidates,
+        )
+
+    def _hand_prompts(self, words: Iterable[str]) -> list[str]:
+        return [template.format(word) for word in words for template in self._templates]
+
+    def _embeddings(self, texts: Iterable[str]) -> dict[str, FloatArray]:
+        """Embedding of each text. The cache keeps exactly the present vocabulary's, so that it stays bounded."""
+        wanted = list(dict.fromkeys(texts))
+        new = [text for text in wanted if text not in self._cache]
+        fresh = dict(zip(new, self._encode(new))) if new else {}
+        for text, row in fresh.items():
+            length = float(np.linalg.norm(row))
+            if not abs(length - 1) < 1e-3:
+                raise EngineError(f"text encoder: expected a unit vector for {text!r}, got length {length:g}")
+        self._cache = {text: fresh[text] if text in fresh else self._cache[text] for text in wanted}
+        return self._cache
+
+
+def group_matrix(vocabulary: Vocabulary) -> FloatArray:
+    """(G, C) float32: which class belongs to which known merge group."""
+    matrix = np.zeros((len(vocabulary.groups), len(vocabulary.class_names)), np.float32)
+    for index, item in enumerate(vocabulary.known):
+        matrix[vocabulary.groups.index(item.group), index] = 1
+    return matrix
+
+
+def detector_matrix(vocabulary: Vocabulary, detector_classes: Sequence[str]) -> FloatArray:
+    """(C, K) float32: which detector class is which known class, by name or synonym.
+
+    A detector class that the vocabulary does not know keeps a zero column: what it finds stays unexplained.
+    """
+
+    # Words are unique over the vocabulary, so one lookup serves names and synonyms.
+    index_of = {word.casefold(): index for index, item in enumerate(vocabulary.known) for word in item.words}
+    matrix = np.zeros((len(vocabulary.class_names), len(detector_classes)), np.float32)
+    for column, name in enumerate(detector_classes):
+        if name.casefold() in index_of:
+            matrix[index_of[name.casefold()], column] = 1
+    return matrix
