@@ -1,20 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Fixtures that many tests share. Helper modules of the tests are in test/helpers."""
+"""Fixtures that many tests share. pyproject.toml puts test/helpers on the path."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tiny_bundle import build_tiny_bundle
 
-sys.path.insert(0, str(Path(__file__).parent / "helpers"))
-
-from tiny_bundle import build_tiny_bundle  # noqa: E402
-
-from vl_anomaly_ros.config import Config, with_values  # noqa: E402
-from vl_anomaly_ros.pipeline import Pipeline  # noqa: E402
+from vl_anomaly_ros.config import Config, with_values
+from vl_anomaly_ros.pipeline import Pipeline
 
 
 @pytest.fixture(scope="session")

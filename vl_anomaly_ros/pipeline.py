@@ -7,7 +7,7 @@ import logging
 from time import perf_counter
 
 from vl_anomaly_ros.config import Config, described
-from vl_anomaly_ros.engine.bundle import Bundle, default_bundle
+from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.errors import ConfigError, VlAnomalyError
 from vl_anomaly_ros.geometry.zones import fuse

@@ -288,7 +288,7 @@ def _text() -> bytes:
 
 def _tokenizer() -> Tokenizer:
     words = (*SILENT, "[UNK]", *WORDS)
-    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))
+    tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token="[UNK]"))  # noqa: S106
     tokenizer.normalizer = normalizers.Lowercase()
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.add_special_tokens(["[PAD]", "<s>", "</s>", "<ctx0>", "<ctx1>"])
@@ -296,5 +296,5 @@ def _tokenizer() -> Tokenizer:
         single="<s> $A </s>", special_tokens=[(token, words.index(token)) for token in ("<s>", "</s>")]
     )
     tokenizer.enable_truncation(L)
-    tokenizer.enable_padding(length=L, pad_id=0, pad_token="[PAD]")
+    tokenizer.enable_padding(length=L, pad_id=0, pad_token="[PAD]")  # noqa: S106
     return tokenizer

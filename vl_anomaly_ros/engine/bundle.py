@@ -222,7 +222,9 @@ def _read(folder: Path, file: str) -> bytes:
             raise BundleError(f"{path}: expected a file inside the bundle, got a link that leads out of it")
         return path.read_bytes()
     except OSError as error:
-        raise BundleError(f"{path}: expected a readable file, got: {error.strerror}; the bundle is incomplete") from error
+        raise BundleError(
+            f"{path}: expected a readable file, got: {error.strerror}; the bundle is incomplete"
+        ) from error
 
 
 def _verified(folder: Path, file: str, sha256: str) -> bytes:

@@ -39,16 +39,29 @@ class Calibration:
 
     def __post_init__(self) -> None:
         weights, curve_x, curve_y = self.source_weights, np.array(self.score), np.array(self.probability)
-        _expect(len(weights) == 3 and min(weights) >= 0 and sum(weights) > 0, "source_weights",
-                "3 numbers, none negative, with a positive sum", weights)
-        _expect(len(self.temperatures) == 2 and min(self.temperatures) > 0, "temperatures",
-                "2 positive numbers", self.temperatures)
+        _expect(
+            len(weights) == 3 and min(weights) >= 0 and sum(weights) > 0,
+            "source_weights",
+            "3 numbers, none negative, with a positive sum",
+            weights,
+        )
+        _expect(
+            len(self.temperatures) == 2 and min(self.temperatures) > 0,
+            "temperatures",
+            "2 positive numbers",
+            self.temperatures,
+        )
         _expect(0 <= self.clip_dense_weight <= 1, "clip_dense_weight", "0..1", self.clip_dense_weight)
-        _expect(len(curve_x) == len(curve_y) >= 2, "probability",
-                "as many scores as probabilities, at least 2", f"{len(curve_x)} and {len(curve_y)}")
+        _expect(
+            len(curve_x) == len(curve_y) >= 2,
+            "probability",
+            "as many scores as probabilities, at least 2",
+            f"{len(curve_x)} and {len(curve_y)}",
+        )
         _expect(bool((np.diff(curve_x) > 0).all()), "probability.score", "increasing numbers", self.score)
-        _expect(bool((np.diff(curve_y) >= 0).all()), "probability.probability", "numbers that never fall",
-                self.probability)
+        _expect(
+            bool((np.diff(curve_y) >= 0).all()), "probability.probability", "numbers that never fall", self.probability
+        )
         _expect(bool(curve_y[0] >= 0 and curve_y[-1] <= 1), "probability.probability", "0..1", self.probability)
         _expect(0 < self.threshold <= 1, "threshold", "above 0 and up to 1", self.threshold)
         _expect(0 <= self.min_name_confidence <= 1, "min_name_confidence", "0..1", self.min_name_confidence)

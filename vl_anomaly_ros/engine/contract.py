@@ -54,7 +54,8 @@ def check_graph(file: str, inputs: Ports, outputs: Ports, bundle: Bundle) -> Non
 
     Args:
         file: which graph, a key of `CONTRACT`.
-        inputs, outputs: what the graph declares.
+        inputs: what the graph declares.
+        outputs: what the graph declares.
         bundle: gives the sizes.
     """
     sizes = {
@@ -75,8 +76,9 @@ def check_graph(file: str, inputs: Ports, outputs: Ports, bundle: Bundle) -> Non
         for name, (dtype, shape) in want.items():
             have_dtype, have_shape = have[name]
             if have_dtype != dtype or len(have_shape) != len(shape):
-                raise BundleError(f"{file}: {kind} {name}: expected {_text(dtype, shape)}, got "
-                                  f"{_text(have_dtype, have_shape)}")
+                raise BundleError(
+                    f"{file}: {kind} {name}: expected {_text(dtype, shape)}, got {_text(have_dtype, have_shape)}"
+                )
             for letter, size in zip(shape, have_shape):
                 _check_dimension(f"{file}: {kind} {name}", letter, size, sizes)
 

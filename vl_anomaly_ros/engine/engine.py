@@ -73,9 +73,7 @@ class Engine:
             _check("embeddings", rows, (len(texts), bundle.embedding_size), np.float32)
             return rows
 
-        self._banks = TextBankBuilder(
-            encode, bundle.detector_classes, bundle.learned_prompt, bundle.prompt_templates
-        )
+        self._banks = TextBankBuilder(encode, bundle.detector_classes, bundle.learned_prompt, bundle.prompt_templates)
         self._changing = threading.Lock()
         self._lexicon = Lexicon(bundle.vocabulary, self._banks.build(bundle.vocabulary), 0)
         # The first run allocates; it also proves shapes and numbers before a vehicle depends on them.

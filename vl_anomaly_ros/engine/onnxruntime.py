@@ -99,7 +99,9 @@ def _session(bundle: Bundle, file: str, options: Any) -> Any:
     try:
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors share no base class
-        raise BundleError(f"{file}: expected a graph that ONNX Runtime {ort.__version__} can load, got: {error}") from error
+        raise BundleError(
+            f"{file}: expected a graph that ONNX Runtime {ort.__version__} can load, got: {error}"
+        ) from error
     check_graph(file, _ports(session.get_inputs()), _ports(session.get_outputs()), bundle)
     return session
 

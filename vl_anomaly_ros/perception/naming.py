@@ -70,7 +70,7 @@ def pooled_features(instances: npt.NDArray[np.uint16], count: int, clip_features
     cells = cell_of(instances.shape[0], height)[rows] * width + cell_of(instances.shape[1], width)[columns]
     weights = np.bincount(region * (height * width) + cells, minlength=count * height * width)
     pooled = weights.reshape(count, -1) @ clip_features.reshape(size, -1).T.astype(np.float64)
-    return pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12)
+    return np.asarray(pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12))
 
 
 def softmax(logits: DoubleArray) -> DoubleArray:
@@ -104,8 +104,8 @@ def extended_segmentation(
     beyond = bool(np.any((regions.mask != 0) & (regions.instances == 0)))
     added = tuple(dict.fromkeys([*names, UNNAMED] if beyond else names))
     class_names = (*known_names, *added)
-    dtype: type[np.uint8] | type[np.uint16] = np.uint8 if len(class_names) <= 256 else np.uint16
-    segmentation = class_map.astype(dtype)
+    segmentation: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
+    segmentation = class_map.astype(np.uint8) if len(class_names) <= 256 else class_map.astype(np.uint16)
     if added:
         fallback = added.index(UNNAMED) if UNNAMED in added else 0
         index_of_id = np.array([fallback, *(added.index(name) for name in names)]) + len(known_names)

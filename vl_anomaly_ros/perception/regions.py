@@ -78,7 +78,9 @@ def find_regions(score_map: ScoreMap, *, threshold: float, min_area_px: int, max
     return Regions(mask_of[labels], instances, tuple(regions))
 
 
-def pixels_of(instances: npt.NDArray[np.uint16]) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def pixels_of(
+    instances: npt.NDArray[np.uint16],
+) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.intp]]:
     """Rows, columns and region ids (from 0) of all pixels that belong to a region."""
     flat = np.flatnonzero(instances)
     rows, columns = np.divmod(flat, instances.shape[1])

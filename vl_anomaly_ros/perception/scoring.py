@@ -33,7 +33,8 @@ def score_map_of(
         class_map: (h, w) int32.
         clip_features: (D, hc, wc) float32.
         curve: scores and probabilities of the calibration, both of one length.
-        width, height: of the image in pixels.
+        width: of the image in pixels.
+        height: of the image in pixels.
     """
     probability = calibrated(score, *curve)
     upsampled = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)

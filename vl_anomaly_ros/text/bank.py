@@ -18,8 +18,9 @@ TextEncoder = Callable[[Sequence[str]], FloatArray]
 
 @dataclass(frozen=True)
 class TextBank:
-    """Embeddings of a vocabulary's prompts. C classes (known, then OOD), R prompts a class, G merge groups,
-    K detector classes, N candidates, D embedding size; all float32.
+    """Embeddings of a vocabulary's prompts, and what they belong to; all float32.
+
+    C classes (known, then OOD), R prompts a class, G merge groups, K detector classes, N candidates, D embedding size.
 
     Attributes:
         text_bank: (C, R, D) unit rows; rows that pad a class with fewer prompts are zero.
@@ -27,7 +28,7 @@ class TextBank:
         clip_mask: (C, R) 1 where the row is a hand-written prompt for frozen CLIP.
         group_matrix: (G, C) 1 where class c belongs to known group g; OOD classes belong to none.
         detector_matrix: (C, K) 1 where detector class k is known class c.
-        candidates: (N, D) unit rows, the mean over the hand-written prompts of each candidate, in the dictionary's order.
+        candidates: (N, D) unit rows, the mean over the hand-written prompts of each, in the dictionary's order.
     """
 
     text_bank: FloatArray
@@ -122,7 +123,6 @@ def detector_matrix(vocabulary: Vocabulary, detector_classes: Sequence[str]) -> 
 
     A detector class that the vocabulary does not know keeps a zero column: what it finds stays unexplained.
     """
-
     # Words are unique over the vocabulary, so one lookup serves names and synonyms.
     index_of = {word.casefold(): index for index, item in enumerate(vocabulary.known) for word in item.words}
     matrix = np.zeros((len(vocabulary.class_names), len(detector_classes)), np.float32)

@@ -176,7 +176,7 @@ class Vocabulary:
 
 
 def _check_word(what: str, word: Any) -> None:
-    """Words become prompts: plain text only. Angle brackets would name the tokenizer's special tokens, braces a slot."""
+    """Words become prompts: plain text only. Angle brackets would name special tokens, braces a slot."""
     if not isinstance(word, str):
         raise VocabularyError(f"{what}: expected a word, got {word!r}; put quotes around words such as yes, no or 12")
     if not word or word != word.strip():
