@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From decoded inputs to a `Frame`: which transforms are looked up, at which stamps, and what is said when one is absent.
+"""From decoded inputs to a `Frame`: which transforms are looked up at which stamps, and what is said without them.
 
 The node and replay both build their frames here, so the same messages give the same frame.
 """

@@ -10,13 +10,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rosbags.interfaces import Connection
 from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from vl_anomaly_ros.errors import ReplayError, VlAnomalyError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +85,7 @@ class Bag:
         self._store = get_typestore(Stores.ROS2_JAZZY)  # the types read here are the same from Foxy to Lyrical
         self._reader: Reader | None = None
 
-    def __enter__(self) -> Bag:
+    def __enter__(self) -> Self:
         self._reader = self._opened()
         try:
             with _as_replay_error(self.path):
@@ -118,7 +121,9 @@ class Bag:
                 )
             path = files[0]
         elif path.is_file() and path.suffix not in (".mcap", ".db3"):
-            raise ReplayError(f"{path}: expected a bag folder, an .mcap or a .db3 file, got {path.suffix or 'a file'!r}")
+            raise ReplayError(
+                f"{path}: expected a bag folder, an .mcap or a .db3 file, got {path.suffix or 'a file'!r}"
+            )
         with _as_replay_error(path):
             reader = Reader(path)
             reader.open()
@@ -218,8 +223,7 @@ def _entry(topic: str, log_ns: int, raw: bytes | memoryview) -> Entry:
         order = "<" if raw[1] & 1 else ">"
         sec, nanosec, length = struct.unpack_from(f"{order}iII", raw, 4)
         name = bytes(raw[16 : 16 + length])
-        if len(name) != length or length == 0:
-            raise ValueError(length)
-        return Entry(sec * 1_000_000_000 + nanosec, log_ns, topic, name[:-1].decode())
-    except (struct.error, IndexError, ValueError):
+        whole = len(name) == length > 0  # its last byte is the closing zero
+        return Entry(sec * 1_000_000_000 + nanosec if whole else log_ns, log_ns, topic, name[:-1].decode(), whole)
+    except (struct.error, IndexError, UnicodeDecodeError):
         return Entry(log_ns, log_ns, topic, "", readable=False)

@@ -105,12 +105,16 @@ class FrameSource:
     def __len__(self) -> int:
         return len(self.images)
 
-    def __iter__(self) -> Iterator[Frame | UnreadableFrame]:
+    def __iter__(self) -> Iterator[tuple[Entry, Frame | UnreadableFrame]]:
         for camera, entry in self.images:
-            try:
-                yield self._frame(camera, entry)
-            except (DataError, ReplayError) as error:
-                yield UnreadableFrame(entry.stamp_ns, camera.name, str(error))
+            yield entry, self.read(camera, entry)
+
+    def read(self, camera: CameraTopics, entry: Entry) -> Frame | UnreadableFrame:
+        """The frame of one image."""
+        try:
+            return self._frame(camera, entry)
+        except (DataError, ReplayError) as error:
+            return UnreadableFrame(entry.stamp_ns, camera.name, str(error))
 
     def _frame(self, camera: CameraTopics, entry: Entry) -> Frame:
         message = self._bag.message(entry)
