@@ -15,7 +15,7 @@ from rosbags.highlevel import AnyReader
 
 from vl_anomaly_ros.config import FusionConfig
 from vl_anomaly_ros.errors import EvaluationError
-from vl_anomaly_ros.evaluation.zones import Judgement, TrueBox, judge
+from vl_anomaly_ros.evaluation.zones import Judgement, TrueBox, field_of_view, judge
 from vl_anomaly_ros.geometry import transforms
 from vl_anomaly_ros.geometry.camera import project
 from vl_anomaly_ros.geometry.zones import fuse
@@ -45,13 +45,15 @@ def judge_kitti(root: Path, config: FusionConfig | None = None) -> list[Judgemen
         assert frame.points is not None  # noqa: S101  (`_read_frame` sets it)
         xyz = transforms.apply(T_ego_lidar, frame.points.xyz)
         uv, in_image = _pixels(frame)
+        assert frame.calibration is not None and frame.T_output_camera is not None  # noqa: S101, PT018
+        view = field_of_view(frame.calibration, frame.T_output_camera)
         for item in entry["objects"]:
             truth = _true_box(item, T_ego_lidar)
             own = truth.contains(xyz) & in_image
             for kind, mask in _masks(item, uv[own], frame.image.shape[:2]):
                 region = region_of(mask)
                 zone = fuse(frame, [region], mask.astype(np.uint16), config or FusionConfig()).zones[0]
-                judged.append(judge(zone, truth, xyz, in_image, np.zeros(2), kind))
+                judged.append(judge(zone, truth, xyz, in_image, np.zeros(2), view, kind))
     return judged
 
 

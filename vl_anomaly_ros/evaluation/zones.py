@@ -13,7 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from vl_anomaly_ros.geometry.boxes import distance_to_polygon, rectangle
-from vl_anomaly_ros.types import BoolArray, DepthStatus, DoubleArray, HazardZone
+from vl_anomaly_ros.geometry.camera import rays
+from vl_anomaly_ros.types import BoolArray, CameraCalibration, DepthStatus, DoubleArray, HazardZone
 
 SLACK_M = 0.2
 """Points so far outside the true box still count as the object's (labels are loose)."""
@@ -54,12 +55,14 @@ class Judgement:
 
     Attributes:
         name, kind: object and kind of region.
-        range_m: true distance of the nearest point of the box from the ego origin, on the ground plane.
+        range_m: true distance of the nearest point of the box from the ego origin, on the ground plane, of the part of
+            the box that is in view: what the image cuts off is in no region.
         object_points: LiDAR points inside the true box that fall into the image.
         status: of the zone.
         distance_error_m: zone minus truth; negative: the zone is nearer (the safe side).
+        whole_distance_error_m: the same against the whole box, in view or not.
         bearing_error_deg: middle of the zone's angular extent minus that of the object's visible points.
-        box_bearing_error_deg: the same against the whole box, hidden parts included.
+        box_bearing_error_deg: the same against the part of the box in view, what others hide included.
         recall: share of the object's points that the zone holds.
         foreign: share of the zone's points outside the box grown by `SLACK_M`.
     """
@@ -70,6 +73,7 @@ class Judgement:
     object_points: int
     status: DepthStatus
     distance_error_m: float
+    whole_distance_error_m: float
     bearing_error_deg: float
     box_bearing_error_deg: float
     recall: float
@@ -87,7 +91,13 @@ class Judgement:
 
 
 def judge(
-    zone: HazardZone, truth: TrueBox, xyz: DoubleArray, in_image: BoolArray, ego: DoubleArray, kind: str = ""
+    zone: HazardZone,
+    truth: TrueBox,
+    xyz: DoubleArray,
+    in_image: BoolArray,
+    ego: DoubleArray,
+    view: DoubleArray | None = None,
+    kind: str = "",
 ) -> Judgement:
     """Compare a zone with the object that it should enclose.
 
@@ -97,12 +107,15 @@ def judge(
         xyz: (N, 3) the whole cloud in that frame, in the order of `Frame.points`.
         in_image: (N,) whether a point falls into the image; only those can be found.
         ego: (2,) ego origin in that frame.
+        view: (n, 3) half-planes a x + b y + c >= 0 that bound the field of view; None: everything is in view.
         kind: of region, for the table.
     """
     own = truth.contains(xyz) & in_image
     found = np.zeros(len(xyz), bool)
     found[zone.point_indices] = True
-    true_range = distance_to_polygon(truth.polygon, ego)
+    in_view = truth.polygon if view is None else clip(truth.polygon, view)
+    in_view = in_view if len(in_view) >= 3 else truth.polygon
+    true_range = distance_to_polygon(in_view, ego)
     seen = xyz[own, :2] if own.any() else truth.polygon
     foreign = float(np.mean(~truth.contains(xyz[found], SLACK_M))) if found.any() else 0.0
     middle = middle_bearing(zone.footprint_m - ego)
@@ -113,11 +126,42 @@ def judge(
         int(own.sum()),
         zone.status,
         zone.distance_m - true_range,
+        zone.distance_m - distance_to_polygon(truth.polygon, ego),
         _turn_deg(middle - middle_bearing(seen - ego)),
-        _turn_deg(middle - middle_bearing(truth.polygon - ego)),
+        _turn_deg(middle - middle_bearing(in_view - ego)),
         float(np.sum(found & own) / max(own.sum(), 1)),
         foreign,
     )
+
+
+def clip(polygon: DoubleArray, half_planes: DoubleArray) -> DoubleArray:
+    """The part of a convex polygon on the positive side of all half-planes (n, 3) a x + b y + c >= 0.
+
+    >>> clip(np.array([[0.0, 0], [2, 0], [2, 1], [0, 1]]), np.array([[1.0, 0, -1]])).tolist()
+    [[1.0, 0.0], [2.0, 0.0], [2.0, 1.0], [1.0, 1.0]]
+    """
+    for plane in half_planes:
+        side = polygon @ plane[:2] + plane[2]
+        corners = []
+        for i, (here, there) in enumerate(zip(polygon, np.roll(polygon, -1, axis=0))):
+            a, b = float(side[i]), float(side[(i + 1) % len(polygon)])
+            if a >= 0:
+                corners.append(here)
+            if a * b < 0:
+                corners.append(here + (there - here) * a / (a - b))
+        if not corners:
+            return np.zeros((0, 2))
+        polygon = np.array(corners)
+    return polygon
+
+
+def field_of_view(calibration: CameraCalibration, T_zone_camera: DoubleArray) -> DoubleArray:
+    """(2, 3) half-planes on the ground, left and right of which the image ends, for a camera that looks ahead."""
+    middle = (calibration.height - 1) / 2
+    edge = rays(calibration, np.array([[-0.5, middle], [calibration.width - 0.5, middle]])) @ T_zone_camera[:3, :3].T
+    # Right of the left edge, left of the right edge.
+    normal = np.array([[edge[0, 1], -edge[0, 0]], [-edge[1, 1], edge[1, 0]]])
+    return np.concatenate([normal, -(normal @ T_zone_camera[:2, 3:])], axis=1)
 
 
 def middle_bearing(xy: DoubleArray) -> float:
@@ -135,16 +179,18 @@ def _turn_deg(angle: float) -> float:
     return math.degrees(math.remainder(angle, 2 * math.pi))
 
 
+COLUMNS = (
+    ("object", 12), ("region", 7), ("range m", 8), ("points", 7), ("status", 10), ("dist m", 8), ("whole m", 8),
+    ("bear deg", 9), ("box deg", 8), ("recall", 7), ("foreign", 8),
+)  # fmt: skip
+
+
 def table(judgements: Sequence[Judgement]) -> str:
-    """One line an object, as text."""
-    lines = [
-        f"{'object':<12}{'region':<7}{'range m':>8}{'points':>7} {'status':<9}{'dist m':>7}{'bear deg':>9}"
-        f"{'box deg':>8}{'recall':>7}{'foreign':>8}"
-    ]
-    lines += [
-        f"{j.name:<12}{j.kind:<7}{j.range_m:8.1f}{j.object_points:7d} {j.status.name:<9}{j.distance_error_m:+7.2f}"
-        f"{j.bearing_error_deg:+9.2f}{j.box_bearing_error_deg:+8.2f}{j.recall:7.2f}{j.foreign:8.2f}"
-        f"{'' if j.good else '  *'}"
-        for j in judgements
-    ]
+    """One line an object, as text; a star marks what misses the required bounds."""
+    lines = ["".join(name.rjust(width) for name, width in COLUMNS)]
+    for j in judgements:
+        cells = [j.name, j.kind, f"{j.range_m:.1f}", str(j.object_points), j.status.name, f"{j.distance_error_m:+.2f}"]
+        cells += [f"{j.whole_distance_error_m:+.2f}", f"{j.bearing_error_deg:+.2f}", f"{j.box_bearing_error_deg:+.2f}"]
+        cells += [f"{j.recall:.2f}", f"{j.foreign:.2f}"]
+        lines.append("".join(c.rjust(width) for c, (_, width) in zip(cells, COLUMNS)) + ("" if j.good else " *"))
     return "\n".join(lines)

@@ -24,7 +24,7 @@ def convex_hull(xy: DoubleArray) -> DoubleArray:
     # OpenCV works in single precision: near the middle of the points that is below a micrometre.
     index = cv2.convexHull((xy - middle).astype(np.float32)[:, None], returnPoints=False).reshape(-1)
     hull = xy[index]
-    return hull[::-1].copy() if signed_area(hull) < 0 else hull
+    return np.asarray(hull[::-1] if signed_area(hull) < 0 else hull, np.float64)
 
 
 def signed_area(polygon: DoubleArray) -> float:

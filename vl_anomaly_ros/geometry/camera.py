@@ -98,7 +98,7 @@ def rays(calibration: CameraCalibration, uv: DoubleArray) -> DoubleArray:
     if not is_rectified(calibration):
         xn, yn = _undistort(calibration, xd, yd)
     direction = np.stack([xn, yn, np.ones_like(xn)], 1)
-    return direction / np.linalg.norm(direction, axis=1, keepdims=True)
+    return np.asarray(direction / np.linalg.norm(direction, axis=1, keepdims=True), np.float64)
 
 
 def _coefficients(calibration: CameraCalibration, count: int) -> DoubleArray:
@@ -115,7 +115,8 @@ def _coefficients(calibration: CameraCalibration, count: int) -> DoubleArray:
 
 def _radial(calibration: CameraCalibration, r2: DoubleArray) -> DoubleArray:
     k1, k2, _, _, k3, k4, k5, k6 = _coefficients(calibration, 8)
-    return (1 + r2 * (k1 + r2 * (k2 + r2 * k3))) / (1 + r2 * (k4 + r2 * (k5 + r2 * k6)))
+    top, bottom = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
+    return np.asarray(top / bottom, np.float64)
 
 
 def _brown(calibration: CameraCalibration, x: DoubleArray, y: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
@@ -155,7 +156,7 @@ def _undistort(calibration: CameraCalibration, xd: DoubleArray, yd: DoubleArray)
 def _equidistant(calibration: CameraCalibration, angle: DoubleArray) -> DoubleArray:
     k1, k2, k3, k4 = _coefficients(calibration, 4)
     a2 = angle * angle
-    return angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4))))
+    return np.asarray(angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4)))), np.float64)
 
 
 def _equidistant_limit(calibration: CameraCalibration) -> float:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vl_anomaly_ros.errors import GeometryError
-from vl_anomaly_ros.types import DoubleArray
+from vl_anomaly_ros.types import DoubleArray, FloatArray
 
 
 def matrix_from(translation: DoubleArray, quaternion_xyzw: DoubleArray) -> DoubleArray:
@@ -72,9 +72,9 @@ def inverse(T: DoubleArray) -> DoubleArray:
     return out
 
 
-def apply(T: DoubleArray, xyz: DoubleArray) -> DoubleArray:
+def apply(T: DoubleArray, xyz: DoubleArray | FloatArray) -> DoubleArray:
     """(N, 3) points moved by a (4, 4) transform, float64."""
-    return np.asarray(xyz, np.float64) @ T[:3, :3].T + T[:3, 3]
+    return np.asarray(np.asarray(xyz, np.float64) @ T[:3, :3].T + T[:3, 3], np.float64)
 
 
 def slerp(q0: DoubleArray, q1: DoubleArray, ratio: float) -> DoubleArray:
@@ -200,7 +200,7 @@ class TransformBuffer:
                 f"no transform {source} -> {target}: they hang in two trees, under {up_source[-1]} and {up_target[-1]}"
             )
         T_common_source = self._to_ancestor(source, common, stamp_ns)
-        return inverse(self._to_ancestor(target, common, stamp_ns)) @ T_common_source
+        return np.asarray(inverse(self._to_ancestor(target, common, stamp_ns)) @ T_common_source, np.float64)
 
     def lookup_full(self, target: str, target_ns: int, source: str, source_ns: int, fixed: str) -> DoubleArray:
         """(4, 4) that maps `source` at `source_ns` into `target` at `target_ns`, `fixed` being at rest between.
@@ -208,7 +208,8 @@ class TransformBuffer:
         Raises:
             GeometryError: as `lookup`.
         """
-        return self.lookup(target, fixed, target_ns) @ self.lookup(fixed, source, source_ns)
+        T_fixed_source = self.lookup(fixed, source, source_ns)
+        return np.asarray(self.lookup(target, fixed, target_ns) @ T_fixed_source, np.float64)
 
     def newest_ns(self, target: str, source: str) -> int | None:
         """Newest stamp covered by all timed transforms between two frames; None where all are static.

@@ -15,12 +15,12 @@ import numpy.typing as npt
 from vl_anomaly_ros.config import FusionConfig
 from vl_anomaly_ros.errors import GeometryError
 from vl_anomaly_ros.geometry import transforms
-from vl_anomaly_ros.geometry.boxes import MIN_SIZE_M, distance_to_polygon, footprint, oriented_box
+from vl_anomaly_ros.geometry.boxes import MIN_SIZE_M, convex_hull, distance_to_polygon, footprint, oriented_box
 from vl_anomaly_ros.geometry.camera import project, rays
 from vl_anomaly_ros.geometry.clustering import Candidates, choose_object
 from vl_anomaly_ros.geometry.ground import Ground, estimate_ground, prior_ground
 from vl_anomaly_ros.geometry.wedge import Sight, ground_range, sight_of, wedge_zone
-from vl_anomaly_ros.types import DepthStatus, DoubleArray, Frame, HazardZone, Region
+from vl_anomaly_ros.types import BoolArray, DepthStatus, DoubleArray, Frame, HazardZone, Region
 
 R_OPTICAL_LEVEL = np.array([[0.0, -1.0, 0.0], [0.0, 0.0, -1.0], [1.0, 0.0, 0.0]])
 """Rotates level axes (x forward, y left, z up) into optical axes (x right, y down, z forward)."""
@@ -111,7 +111,7 @@ def _ego_level(frame: Frame) -> tuple[DoubleArray, Ground, DoubleArray]:
 
 
 def _camera_level() -> tuple[DoubleArray, Ground, DoubleArray]:
-    """Level axes at the camera, whose height is not known: the ground is taken to be far below, so wedges begin at 0."""
+    """Level axes at the camera, of unknown height: with the ground taken to be far below, wedges begin at 0."""
     T_level_camera = np.eye(4)
     T_level_camera[:3, :3] = R_OPTICAL_LEVEL.T
     return np.zeros(3), Ground(np.array([0.0, 0.0, -10.0]), np.zeros(2), np.zeros((0, 0))), T_level_camera
@@ -143,9 +143,7 @@ def _sight(region: Region, frame: Frame, T_level_camera: DoubleArray) -> tuple[S
         return sight_of(region, None, T_level_camera[:3, 3], T_level_camera[:3, :3]), str(error)
 
 
-def _scene(
-    frame: Frame, T_level_camera: DoubleArray, prior: Ground, config: FusionConfig
-) -> tuple[Scene | None, str]:
+def _scene(frame: Frame, T_level_camera: DoubleArray, prior: Ground, config: FusionConfig) -> tuple[Scene | None, str]:
     """Project the cloud once for all regions; None and why where that is impossible."""
     assert frame.points is not None  # noqa: S101  (`_why_no_depth` has looked)
     assert frame.calibration is not None  # noqa: S101
@@ -212,8 +210,19 @@ def _object_points(
         candidates = Candidates(scene.xyz[some], range_m[use], inside[use], weight[use])
         chosen = choose_object(candidates, config.cluster_gap_m, farthest_m)
         if len(chosen):
-            return np.asarray(some[chosen], np.int64)
+            low = near[inside & ~above]
+            return np.union1d(some[chosen], low[_within(scene.xyz[some[chosen], :2], scene.xyz[low, :2])])
     return np.zeros(0, np.int64)
+
+
+def _within(object_xy: DoubleArray, xy: DoubleArray) -> BoolArray:
+    """(N,) which ground points lie in the footprint: the object's foot, or the ground that it stands on."""
+    hull = convex_hull(object_xy)
+    if len(hull) < 3:
+        return np.zeros(len(xy), bool)
+    start, edge = hull[:, None], (np.roll(hull, -1, axis=0) - hull)[:, None]
+    left_of = edge[..., 0] * (xy - start)[..., 1] - edge[..., 1] * (xy - start)[..., 0]
+    return np.asarray(np.all(left_of >= 0, axis=0))
 
 
 def _measured_zone(
