@@ -26,7 +26,7 @@ def zone_text(zone: HazardZone | None) -> str:
     """How far a zone is, in words: `12.3 m`, with its status where that is not MEASURED, or `depth unknown`."""
     if zone is None or zone.status is DepthStatus.UNKNOWN:
         return "depth unknown"
-    distance = f"{zone.distance_m:.1f} m" if math.isfinite(zone.distance_m) else "distance unknown"
+    distance: str = f"{zone.distance_m:.1f} m" if math.isfinite(zone.distance_m) else "distance unknown"
     return distance if zone.status is DepthStatus.MEASURED else f"{distance} {zone.status.name.lower()}"
 
 
@@ -44,12 +44,12 @@ def draw_overlay(result: FrameResult) -> ByteArray:
     Returns:
         (H, W, 3) uint8 RGB, of the image's size; the frame's own image is not changed.
     """
-    picture = result.frame.image.copy()
+    picture: ByteArray = result.frame.image.copy()
     if not result.ok:
         _banner(picture, f"UNKNOWN: {result.reason}")
         return picture
     _shade(picture, result.mask)
-    zones = {zone.region_id: zone for zone in result.zones}
+    zones = {zone.region_id: zone for zone in sorted(result.zones, key=lambda z: -z.distance_m)}  # the nearest stays
     scale, thick = _text_size(picture)
     taken: list[tuple[int, int, int, int]] = []
     for region in sorted(result.regions, key=lambda r: r.area_px):
