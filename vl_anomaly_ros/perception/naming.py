@@ -12,8 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from vl_anomaly_ros.perception.regions import Regions, pixels_of
-from vl_anomaly_ros.perception.scoring import cell_of
+from vl_anomaly_ros.perception.regions import Regions
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.types import AnomalyLabel, DoubleArray, FloatArray, IntArray, NameSource, Region
 
@@ -47,7 +46,7 @@ def name_regions(
     """
     if not regions.regions or len(candidates) == 0:
         return regions.regions
-    pooled = pooled_features(regions.instances, len(regions.regions), clip_features)
+    pooled = pooled_features(regions, clip_features)
     confidences = softmax(logit_scale * pooled @ candidates.T.astype(np.float64))
     return tuple(
         replace(region, label=_label(row, vocabulary, min_confidence, runners_up))
@@ -55,21 +54,20 @@ def name_regions(
     )
 
 
-def pooled_features(instances: npt.NDArray[np.uint16], count: int, clip_features: FloatArray) -> DoubleArray:
-    """(count, D) unit features of the regions 1..count.
+def pooled_features(regions: Regions, clip_features: FloatArray) -> DoubleArray:
+    """(n, D) unit CLIP features of the n regions.
 
     g = sum m G / sum m, where m is how many of the region's pixels lie in a feature cell; then normalised.
 
     Args:
-        instances: (H, W) uint16 region ids.
-        count: number of regions; each has at least one pixel.
+        regions: of the image.
         clip_features: (D, hc, wc) float32, covering the same extent.
     """
     size, height, width = clip_features.shape
-    rows, columns, region = pixels_of(instances)
-    cells = cell_of(instances.shape[0], height)[rows] * width + cell_of(instances.shape[1], width)[columns]
-    weights = np.bincount(region * (height * width) + cells, minlength=count * height * width)
-    pooled = weights.reshape(count, -1) @ clip_features.reshape(size, -1).T.astype(np.float64)
+    pixels, count = regions.pixels.of_regions(), len(regions.regions)
+    cells = pixels.region * (height * width) + pixels.cells(regions.mask.shape, (height, width))
+    weights = np.bincount(cells, minlength=count * height * width).reshape(count, -1)
+    pooled = weights @ clip_features.reshape(size, -1).T.astype(np.float64)
     return np.asarray(pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12))
 
 
@@ -101,16 +99,16 @@ def extended_segmentation(
         (H, W) uint8, or uint16 where there are more than 256 names; and the names.
     """
     names = [region.label.name or UNNAMED for region in named]
-    beyond = bool(np.any((regions.mask != 0) & (regions.instances == 0)))
+    pixels = regions.pixels
+    beyond = bool((pixels.region < 0).any())
     added = tuple(dict.fromkeys([*names, UNNAMED] if beyond else names))
     class_names = (*known_names, *added)
     segmentation: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     segmentation = class_map.astype(np.uint8) if len(class_names) <= 256 else class_map.astype(np.uint16)
     if added:
-        fallback = added.index(UNNAMED) if UNNAMED in added else 0
-        index_of_id = np.array([fallback, *(added.index(name) for name in names)]) + len(known_names)
-        anomalous = np.flatnonzero(regions.mask)
-        segmentation.ravel()[anomalous] = index_of_id[regions.instances.ravel()[anomalous]]
+        # The entry for areas that are no region comes last, where their index -1 finds it.
+        indices = np.array([added.index(name) for name in ([*names, UNNAMED] if beyond else names)])
+        segmentation[pixels.rows, pixels.columns] = len(known_names) + indices[pixels.region]
     return segmentation, class_names
 
 
