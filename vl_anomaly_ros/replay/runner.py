@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,8 @@ from vl_anomaly_ros.replay.bag import TF, Bag
 from vl_anomaly_ros.replay.frames import FrameSource, UnreadableFrame
 from vl_anomaly_ros.replay.interfaces import typestore
 from vl_anomaly_ros.replay.messages import output_messages
+from vl_anomaly_ros.replay.live import replay_live
+from vl_anomaly_ros.replay.outcome import Outcome, Progress
 from vl_anomaly_ros.replay.output import ResultFolder
 from vl_anomaly_ros.replay.records import FrameRecord, record_of_result
 from vl_anomaly_ros.replay.report import Report
@@ -52,25 +53,6 @@ class ReplayJob:
     truth: Path | None = None
 
 
-@dataclass
-class Outcome:
-    """What judging the frames gave, beside the frames themselves.
-
-    Attributes:
-        backend: what ran the network, such as "onnxruntime-cpu".
-        bundle_sha256: which bundle.
-        dropped: images for which no answer came at all.
-    """
-
-    backend: str = ""
-    bundle_sha256: str = ""
-    dropped: int = 0
-
-
-Progress = Callable[[FrameRecord, int, int], None]
-"""Called after each frame with its record, the number of frames done and the number of all frames."""
-
-
 def replay(job: ReplayJob, progress: Progress = lambda record, done, total: None) -> dict[str, Any]:
     """Replay a recording into `job.out` and return the content of summary.json.
 
@@ -89,8 +71,6 @@ def replay(job: ReplayJob, progress: Progress = lambda record, done, total: None
         with ResultFolder(job.out, [c.name for c in cameras], job.config) as folder:
             _pass_through(bag, cameras, folder)
             if job.live:
-                from vl_anomaly_ros.replay.live import replay_live
-
                 outcome = replay_live(bag, source, points_topic, job.config, folder, progress)
             else:
                 outcome = _replay_offline(source, job.config, folder, progress)
