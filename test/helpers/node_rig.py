@@ -1,0 +1,267 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Starts the real node in a process of its own and talks to it over DDS. Import it after `pytest.importorskip`.
+
+The scene: a camera 1.5 m above the road looks along x; 10 m ahead stands a red thing, 2 m wide and 1.5 m high. It
+covers pixels 144..175, 80..103 of the 320x160 image, and the LiDAR sees its front, the road, and a wall 40 m away.
+"""
+
+from __future__ import annotations
+
+import array
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from time import monotonic
+from types import TracebackType
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import TransformStamped
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState, GetState
+from rcl_interfaces.srv import SetParametersAtomically
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
+from std_msgs.msg import Header
+from std_srvs.srv import SetBool
+from tf2_msgs.msg import TFMessage
+from tiny_bundle import GREY, RED
+from visualization_msgs.msg import MarkerArray
+from vl_anomaly_ros.msg import AnomalyArray, HazardZoneArray
+from vl_anomaly_ros.srv import GetVocabulary, SetVocabulary
+
+ROOT = Path(__file__).resolve().parents[2]
+WIDTH, HEIGHT, FOCAL_PX = 320, 160, 160.0
+TIMEOUT_S = 60.0
+OUTPUTS = {
+    "score": Image,
+    "mask": Image,
+    "instances": Image,
+    "segmentation": Image,
+    "overlay": Image,
+    "obstacle_points": PointCloud2,
+    "markers": MarkerArray,
+    "hazard_zones": HazardZoneArray,
+    "anomalies": AnomalyArray,
+}
+SERVICES = {
+    "change_state": ChangeState,
+    "get_state": GetState,
+    "set_parameters_atomically": SetParametersAtomically,
+    "set_vocabulary": SetVocabulary,
+    "get_vocabulary": GetVocabulary,
+    "enable": SetBool,
+}
+TRANSITIONS = {
+    "configure": Transition.TRANSITION_CONFIGURE,
+    "activate": Transition.TRANSITION_ACTIVATE,
+    "deactivate": Transition.TRANSITION_DEACTIVATE,
+    "cleanup": Transition.TRANSITION_CLEANUP,
+}
+
+
+def environment(domain: int) -> dict[str, str]:
+    """Of the node's process: this machine only, and the profile that carries large images."""
+    profile = {"FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml")}
+    local = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+    return {**profile, **os.environ, **local}
+
+
+def scene_image() -> npt.NDArray[np.uint8]:
+    """(160, 320, 3) uint8 RGB: the red thing on grey."""
+    image = np.full((HEIGHT, WIDTH, 3), GREY, np.uint8)
+    image[80:104, 144:176] = RED
+    return image
+
+
+def scene_points() -> npt.NDArray[np.float32]:
+    """(N, 3) float32 in base_link: road, front of the thing, wall behind."""
+    road = np.array([(x, y, 0.0) for x in np.arange(4, 40, 0.5) for y in np.arange(-10, 10.1, 0.5)])
+    thing = np.array([(10.0, y, z) for y in np.arange(-0.95, 1.0, 0.1) for z in np.arange(0.2, 1.5, 0.1)])
+    wall = np.array([(40.0, y, z) for y in np.arange(-15, 15.1, 0.5) for z in np.arange(0.5, 6, 0.5)])
+    hidden = (np.abs(road[:, 1]) < road[:, 0] / 10.0) & (road[:, 0] > 10.0)
+    return np.concatenate([road[~hidden], thing, wall]).astype(np.float32)
+
+
+class NodeRig:
+    """The node's process and a client of all its topics and services. Use as a context manager.
+
+    Args:
+        folder: for the node's log.
+        parameters: of the node, by dotted name, in YAML notation.
+        arguments: further command line of the node.
+    """
+
+    def __init__(self, folder: Path, parameters: dict[str, str], arguments: tuple[str, ...] = ()) -> None:
+        domain = random.randint(1, 100)  # noqa: S311
+        os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", environment(domain)["FASTDDS_DEFAULT_PROFILES_FILE"])
+        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        self.log = folder / f"node_{domain}.log"
+        command = [sys.executable, "-m", "vl_anomaly_ros.node", "--ros-args", *arguments]
+        for name, value in parameters.items():
+            command += ["-p", f"{name}:={value}"]
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(command, env=environment(domain), stdout=log, stderr=log, cwd=ROOT)
+        self.context = rclpy.Context()
+        rclpy.init(context=self.context, domain_id=domain)
+        self.node = rclpy.create_node("rig", context=self.context)
+        self.executor = SingleThreadedExecutor(context=self.context)
+        self.executor.add_node(self.node)
+        self.received: dict[str, list[Any]] = {name: [] for name in [*OUTPUTS, "diagnostics"]}
+        for name, kind in OUTPUTS.items():
+            self.node.create_subscription(kind, f"/vl_anomaly/{name}", self.received[name].append, 10)
+        self.node.create_subscription(DiagnosticArray, "/diagnostics", self.received["diagnostics"].append, 10)
+        self.clients = {n: self.node.create_client(k, f"/vl_anomaly/{n}") for n, k in SERVICES.items()}
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        self.publishers = {
+            "/image": self.node.create_publisher(Image, "/image", 10),
+            "/image/compressed": self.node.create_publisher(CompressedImage, "/image/compressed", 10),
+            "/camera_info": self.node.create_publisher(CameraInfo, "/camera_info", 10),
+            "/points": self.node.create_publisher(PointCloud2, "/points", 10),
+            "/tf_static": self.node.create_publisher(TFMessage, "/tf_static", latched),
+        }
+
+    def __enter__(self) -> NodeRig:  # noqa: PYI034 - typing.Self is younger than Python 3.10
+        self.until(lambda: all(client.service_is_ready() for client in self.clients.values()), "the node's services")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        self.executor.shutdown()
+        self.node.destroy_node()
+        rclpy.shutdown(context=self.context)
+
+    def until(self, condition: Any, what: str, timeout_s: float = TIMEOUT_S) -> None:
+        """Spin until `condition()` holds; fail with the node's log otherwise."""
+        end_s = monotonic() + timeout_s
+        while not condition():
+            if self.process.poll() is not None or monotonic() > end_s:
+                raise AssertionError(f"{what}: not seen (exit code {self.process.poll()})\n{self.log.read_text()}")
+            self.executor.spin_once(timeout_sec=0.05)
+
+    def call(self, service: str, request: Any) -> Any:
+        """The reply of a service."""
+        future = self.clients[service].call_async(request)
+        self.until(future.done, f"reply of {service}")
+        return future.result()
+
+    def transition(self, name: str) -> bool:
+        """Whether a lifecycle transition succeeded."""
+        request = ChangeState.Request(transition=Transition(id=TRANSITIONS[name]))
+        return bool(self.call("change_state", request).success)
+
+    def state(self) -> str:
+        """Label of the lifecycle state."""
+        return str(self.call("get_state", GetState.Request()).current_state.label)
+
+    def set_parameter(self, name: str, value: Any) -> Any:
+        """Result (`successful`, `reason`) of setting one parameter."""
+        parameter = Parameter(name, value=value).to_parameter_msg()
+        return self.call("set_parameters_atomically", SetParametersAtomically.Request(parameters=[parameter])).result
+
+    def start(self) -> None:
+        """Configure, activate, and wait until the node hears the sensors and its outputs are heard."""
+        assert self.transition("configure"), self.log.read_text()
+        assert self.transition("activate"), self.log.read_text()
+        self.connected()
+
+    def connected(self, *, compressed: bool = False) -> None:
+        """Wait for discovery in both directions."""
+        image = "/image/compressed" if compressed else "/image"
+        sensors = [self.publishers[topic] for topic in (image, "/camera_info", "/points", "/tf_static")]
+        self.until(lambda: all(p.get_subscription_count() for p in sensors), "subscriptions of the node")
+        topics = [f"/vl_anomaly/{name}" for name in OUTPUTS]
+        self.until(lambda: all(self.node.count_publishers(t) for t in topics), "publishers of the node")
+
+    def send_tf(self) -> None:
+        """base_link -> camera (optical) and base_link -> lidar (the same place), static."""
+        camera = TransformStamped(header=Header(frame_id="base_link"), child_frame_id="camera_optical")
+        camera.transform.translation.z = 1.5
+        turn = camera.transform.rotation
+        turn.x, turn.y, turn.z, turn.w = -0.5, 0.5, -0.5, 0.5
+        lidar = TransformStamped(header=Header(frame_id="base_link"), child_frame_id="lidar")
+        self.publishers["/tf_static"].publish(TFMessage(transforms=[camera, lidar]))
+
+    def send(
+        self,
+        stamp_s: int,
+        *,
+        image: npt.NDArray[np.uint8] | None = None,
+        compressed: bytes | None = None,
+        points: bool = True,
+        info_size: tuple[int, int] = (WIDTH, HEIGHT),
+    ) -> None:
+        """CameraInfo, cloud and image of one moment."""
+        stamp = Time(sec=stamp_s)
+        optical = Header(stamp=stamp, frame_id="camera_optical")
+        info = CameraInfo(header=optical, width=info_size[0], height=info_size[1], distortion_model="plumb_bob")
+        info.k = [FOCAL_PX, 0.0, WIDTH / 2, 0.0, FOCAL_PX, HEIGHT / 2, 0.0, 0.0, 1.0]
+        info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+        self.publishers["/camera_info"].publish(info)
+        if points:
+            self.publishers["/points"].publish(cloud_message(scene_points(), Header(stamp=stamp, frame_id="lidar")))
+        if compressed is not None:
+            message = CompressedImage(header=optical, format="png")
+            message.data = array.array("B", compressed)
+            self.publishers["/image/compressed"].publish(message)
+            return
+        pixels = scene_image() if image is None else image
+        raw = Image(header=optical, height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8")
+        raw.step, raw.data = 3 * pixels.shape[1], array.array("B", pixels.tobytes())
+        self.publishers["/image"].publish(raw)
+
+    def answer(self, stamp_s: int) -> dict[str, Any]:
+        """All outputs of one image, once anomalies and zones are in; what was not published is absent."""
+
+        def found(name: str) -> list[Any]:
+            return [m for m in self.received[name] if _stamp_s(m) == stamp_s]
+
+        self.until(lambda: found("anomalies") and found("hazard_zones"), f"the answer to the image at {stamp_s} s")
+        end_s = monotonic() + 1.0  # the rest was published before, but comes by other readers
+        while monotonic() < end_s and not all(found(name) for name in OUTPUTS):
+            self.executor.spin_once(timeout_sec=0.02)
+        return {name: found(name)[-1] for name in OUTPUTS if found(name)}
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """Send a signal and return the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=TIMEOUT_S)
+
+
+def cloud_message(xyz: npt.NDArray[np.float32], header: Header) -> PointCloud2:
+    """An unorganised PointCloud2 with x, y, z and padding."""
+    padded = np.zeros((len(xyz), 4), np.float32)
+    padded[:, :3] = xyz
+    message = PointCloud2(header=header, height=1, width=len(xyz), point_step=16, row_step=16 * len(xyz))
+    message.fields = [PointField(name=n, offset=4 * i, datatype=7, count=1) for i, n in enumerate("xyz")]
+    message.data = array.array("B", padded.tobytes())
+    return message
+
+
+def png(image: npt.NDArray[np.uint8]) -> bytes:
+    """RGB pixels as PNG."""
+    return bytes(cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes())
+
+
+def pixels_of(message: Image, dtype: str) -> npt.NDArray[Any]:
+    """(H, W) pixels of a one-channel image."""
+    return np.frombuffer(message.data, dtype).reshape(message.height, message.width)
+
+
+def _stamp_s(message: Any) -> int:
+    header = message.markers[0].header if isinstance(message, MarkerArray) else message.header
+    return int(header.stamp.sec)

@@ -1,0 +1,33 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures of the live tests: the real node in a process of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_bundle import build_tiny_bundle
+
+
+@pytest.fixture(scope="session")
+def node_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The colour-seeing bundle with cells of 8 pixels of the rig's scene."""
+    return build_tiny_bundle(tmp_path_factory.mktemp("node") / "tiny", width=160, height=80)
+
+
+@pytest.fixture
+def start_node(node_bundle: Path, tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Starts a node; keyword arguments are parameters, with two underscores for the dot."""
+    from node_rig import NodeRig
+
+    with ExitStack() as rigs:
+
+        def begin(**parameters: str) -> NodeRig:
+            defaults = {"engine.bundle": str(node_bundle), "engine.threads": "1", "node.image_reliability": "reliable"}
+            named = {name.replace("__", "."): value for name, value in parameters.items()}
+            return rigs.enter_context(NodeRig(tmp_path, {**defaults, "sync.wait_s": "5.0", **named}))
+
+        yield begin
