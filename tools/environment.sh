@@ -62,7 +62,7 @@ find_python_headers() {
   if [ ! -f "$VENV/headers/usr/include/$name/Python.h" ]; then
     say "fetching the headers of $name"
     rm -rf "$VENV/headers" && mkdir -p "$VENV/headers"
-    fetch_debs "$VENV/headers" "lib$name-dev" || die "Python.h is missing; this mends it:" "  sudo apt-get install $name-dev"
+    fetch_debs "$VENV/headers" "lib$name-dev" >>"$VENV/pip.log" 2>&1 || die "Python.h is missing; this mends it:" "  sudo apt-get install $name-dev"
   fi
   PY_INCLUDE="$VENV/headers/usr/include/$name"
   export CPATH="$VENV/headers/usr/include:$PY_INCLUDE${CPATH:+:$CPATH}"

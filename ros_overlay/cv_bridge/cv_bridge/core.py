@@ -8,9 +8,10 @@ from typing import Any
 
 import cv2
 import numpy as np
-from cv_bridge.encodings import CvBridgeError, Encoding, convert, parse_encoding, plain_name
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
+
+from cv_bridge.encodings import CvBridgeError, Encoding, convert, parse_encoding, plain_name
 
 __all__ = ["CvBridge", "CvBridgeError"]
 
@@ -128,5 +129,5 @@ def _pixels(message: Image, source: Encoding) -> np.ndarray[Any, Any]:
 def _byte_array(pixels: np.ndarray[Any, Any]) -> array.array[int]:
     """Return the bytes as the one type that every rclpy assigns to a message without checking element by element."""
     data = array.array("B")
-    data.frombytes(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8))
+    data.frombytes(memoryview(np.ascontiguousarray(pixels).reshape(-1).view(np.uint8)))
     return data

@@ -39,7 +39,7 @@ class Encoding:
 
 
 _U8, _U16 = np.dtype(np.uint8), np.dtype(np.uint16)
-_DTYPES = {
+_DTYPES: dict[str, np.dtype[Any]] = {
     "8U": _U8,
     "8S": np.dtype(np.int8),
     "16U": _U16,
@@ -140,5 +140,6 @@ def _change_depth(image: np.ndarray[Any, Any], target: Encoding) -> np.ndarray[A
         limits = np.iinfo(target.dtype)
         low, high = limits.min, limits.max
         rounded = np.nan_to_num(np.rint(image.astype(np.float64)), nan=0.0, posinf=high, neginf=low)
-        return np.clip(rounded, low, high).astype(target.dtype)
-    return image.astype(target.dtype)
+        image = np.clip(rounded, low, high)
+    changed: np.ndarray[Any, Any] = image.astype(target.dtype)
+    return changed

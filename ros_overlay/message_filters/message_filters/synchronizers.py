@@ -11,8 +11,9 @@ from collections.abc import Iterable, Sequence
 from itertools import product
 from typing import Any
 
-from message_filters.filters import SimpleFilter, stamp_of
 from rclpy.duration import Duration
+
+from message_filters.filters import SimpleFilter, stamp_of
 
 Queue = dict[int, Any]  # stamp in nanoseconds -> message
 

@@ -15,6 +15,7 @@ from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
 from rclpy.logging import get_logger
 from rclpy.time import Time
+
 from tf2_ros.exceptions import TransformException
 from tf2_ros.frame_graph import FrameGraph
 from tf2_ros.rigid import Rigid, normalised
@@ -138,9 +139,7 @@ class Buffer:
         with self._lock:
             self._graph.clear()
 
-    def _full(
-        self, target: str, target_time: Time, source: str, source_time: Time, fixed: str
-    ) -> TransformStamped:
+    def _full(self, target: str, target_time: Time, source: str, source_time: Time, fixed: str) -> TransformStamped:
         with self._lock:
             _, fixed_source = self._graph.lookup(fixed, source, source_time.nanoseconds)
             found_ns, target_fixed = self._graph.lookup(target, fixed, target_time.nanoseconds)

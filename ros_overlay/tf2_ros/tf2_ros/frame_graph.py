@@ -144,7 +144,7 @@ class FrameGraph:
         return min((stamp for stamp in stamps if stamp is not None), default=0)
 
     def _ancestors(self, frame: str, time_ns: int) -> tuple[dict[str, Rigid], TransformException | None]:
-        """Return how `frame` lies in itself and each ancestor, nearest first, and what stopped the walk below a root."""
+        """Return how `frame` lies in itself and each ancestor, nearest first, and what stopped the walk early."""
         chain, here = Rigid(), frame
         found = {frame: chain}
         while (track := self._tracks.get(here)) is not None:

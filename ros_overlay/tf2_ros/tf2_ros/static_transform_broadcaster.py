@@ -19,9 +19,7 @@ class StaticTransformBroadcaster:
 
     def __init__(self, node: Node, qos: QoSProfile | int | None = None) -> None:
         if qos is None:
-            qos = QoSProfile(
-                depth=1, history=HistoryPolicy.KEEP_LAST, durability=DurabilityPolicy.TRANSIENT_LOCAL
-            )
+            qos = QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.pub_tf = node.create_publisher(TFMessage, "/tf_static", qos)
         self._by_child: dict[str, TransformStamped] = {}
 
