@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import yaml
@@ -84,7 +85,7 @@ def load_bundle(path: str | Path) -> Bundle:
     description = _read(path, "bundle.yaml")
     values = _Values(_yaml(path / "bundle.yaml", description))
     if values.get("format") != FORMAT:
-        raise BundleError(f"bundle.yaml: expected format {FORMAT}, got {values.get('format')!r}; export it again")
+        raise BundleError(f"bundle.yaml: expected format {FORMAT}, got {brief(values.get('format'))}; export it again")
     hashes = _file_hashes(values.get("files"))
     contents = {file: _verified(path, file, hashes[file]) for file in FILES if file.endswith(".yaml")}
     for file in FILES:
@@ -95,7 +96,7 @@ def load_bundle(path: str | Path) -> Bundle:
         raise BundleError(f"vocabulary.yaml: {error}") from error
     size = values.get("input")
     if not isinstance(size, Mapping) or size.get("resize") != "letterbox":
-        raise BundleError(f"bundle.yaml: input: expected width, height and resize: letterbox, got {size!r:.80}")
+        raise BundleError(f"bundle.yaml: input: expected width, height and resize: letterbox, got {brief(size)}")
     input_values = _Values(size, "input: ")
     return Bundle(
         path=path,
@@ -162,7 +163,7 @@ class _Values:
         return self._values.get(key)
 
     def refuse(self, key: str, expected: str) -> BundleError:
-        return BundleError(f"bundle.yaml: {self._prefix}{key}: expected {expected}, got {self.get(key)!r:.80}")
+        return BundleError(f"bundle.yaml: {self._prefix}{key}: expected {expected}, got {brief(self.get(key))}")
 
     def text(self, key: str) -> str:
         value = self.get(key)
@@ -205,13 +206,13 @@ class _Values:
 def _file_hashes(files: Any) -> dict[str, str]:
     """The table `files`: exactly the names in `FILES`, so that no entry can point outside the folder."""
     if not isinstance(files, Mapping):
-        raise BundleError(f"bundle.yaml: files: expected a SHA-256 for each of {', '.join(FILES)}, got {files!r:.80}")
+        raise BundleError(f"bundle.yaml: files: expected a SHA-256 for each of {', '.join(FILES)}, got {brief(files)}")
     for file in files:
         if file not in FILES:
             raise BundleError(f"bundle.yaml: files: unexpected {file!r}; a bundle holds {', '.join(FILES)}")
     for file in FILES:
         if not re.fullmatch("[0-9a-f]{64}", str(files.get(file))):
-            raise BundleError(f"bundle.yaml: files: {file}: expected a SHA-256, got {files.get(file)!r:.80}")
+            raise BundleError(f"bundle.yaml: files: {file}: expected a SHA-256, got {brief(files.get(file))}")
     return {file: str(files[file]) for file in FILES}
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from reprlib import repr as brief
 from typing import Any
 
 import numpy as np
@@ -96,12 +97,12 @@ def _expect(holds: bool, key: str, expected: str, got: Any) -> None:
 def _number(values: Mapping[str, Any], key: str) -> float:
     value = values.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BundleError(f"calibration.yaml: {key}: expected a number, got {value!r}")
+        raise BundleError(f"calibration.yaml: {key}: expected a number, got {brief(value)}")
     return float(value)
 
 
 def _numbers(values: Mapping[str, Any], key: str) -> Any:
     items = values.get(key)
     if not isinstance(items, list):
-        raise BundleError(f"calibration.yaml: {key}: expected a list of numbers, got {items!r:.80}")
+        raise BundleError(f"calibration.yaml: {key}: expected a list of numbers, got {brief(items)}")
     return tuple(_number({key: item}, key) for item in items)

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 import yaml
@@ -136,7 +137,7 @@ class Vocabulary:
                 known.append(KnownClass(item))
                 continue
             _check_mapping("known class", item, required=("name",), optional=("group", "synonyms"))
-            synonyms = _as_list(f"synonyms of known class {item['name']!r}", item.get("synonyms"))
+            synonyms = _as_list(f"synonyms of known class {brief(item['name'])}", item.get("synonyms"))
             known.append(KnownClass(item["name"], item.get("group") or "", synonyms))
         return cls(
             known=tuple(known),
@@ -178,7 +179,7 @@ class Vocabulary:
 def _check_word(what: str, word: Any) -> None:
     """Words become prompts: plain text only. Angle brackets would name special tokens, braces a slot."""
     if not isinstance(word, str):
-        raise VocabularyError(f"{what}: expected a word, got {word!r}; put quotes around words such as yes, no or 12")
+        raise VocabularyError(f"{what}: expected a word, got {brief(word)}; put quotes around words such as yes, no or 12")
     if not word or word != word.strip():
         raise VocabularyError(f"{what}: expected a word without spaces around it, got {word!r}")
     if len(word) > MAX_WORD_CHARACTERS:
@@ -206,10 +207,10 @@ def _check_unique(what: str, words: Iterable[str]) -> None:
 
 def _check_mapping(what: str, values: Any, required: tuple[str, ...], optional: tuple[str, ...]) -> None:
     if not isinstance(values, Mapping):
-        raise VocabularyError(f"{what}: expected keys {', '.join(required + optional)}, got {values!r:.80}")
+        raise VocabularyError(f"{what}: expected keys {', '.join(required + optional)}, got {brief(values)}")
     for key in required:
         if key not in values:
-            raise VocabularyError(f"{what}: expected the key {key!r}, got {', '.join(map(str, values)) or 'nothing'}")
+            raise VocabularyError(f"{what}: expected the key {key!r}, got {brief(list(values))}")
     for key in values:
         if key not in required + optional:
             raise VocabularyError(f"{what}: unknown key {key!r}; expected {', '.join(required + optional)}")
@@ -219,5 +220,5 @@ def _as_list(what: str, values: Any) -> tuple[Any, ...]:
     if values is None:
         return ()
     if not isinstance(values, list | tuple):
-        raise VocabularyError(f"{what}: expected a list, got {values!r:.80}")
+        raise VocabularyError(f"{what}: expected a list, got {brief(values)}")
     return tuple(values)
