@@ -71,7 +71,8 @@ class Inputs:
     def __init__(
         self, node: LifecycleNode, config: Config, transforms: TransformBuffer, on_image: Callable[[Arrived], None]
     ) -> None:
-        self.config = config
+        self.next_config = config  # in force from the next frame on, never in the middle of one
+        self._config = config
         self._node = node
         self._transforms = transforms
         self._on_image = on_image
@@ -122,8 +123,9 @@ class Inputs:
         Raises:
             DataError: the image cannot be used.
         """
+        self._config = self.next_config
         image = self._decode(arrived.message)
-        until_s = arrived.at_s + self.config.sync.wait_s
+        until_s = arrived.at_s + self._config.sync.wait_s
         while True:
             left_s = until_s - monotonic()
             expired = left_s <= 0 or self._stopping
@@ -144,9 +146,9 @@ class Inputs:
         frame = assemble_frame(
             image=image,
             stamp_ns=arrived.stamp_ns,
-            camera=self.config.node.camera,
+            camera=self._config.node.camera,
             frame_id=arrived.message.header.frame_id,
-            config=self.config,
+            config=self._config,
             transforms=self._transforms,
             calibration=self._calibration(arrived.stamp_ns, infos, missing),
             points=self._cloud(arrived.stamp_ns, clouds, missing),
@@ -169,7 +171,7 @@ class Inputs:
             missing.append("no LiDAR is configured (node.points is false)")
             return None
         stamps = [cloud.stamp_ns for cloud in clouds]
-        limit_s = self.config.sync.max_points_offset_s
+        limit_s = self._config.sync.max_points_offset_s
         index = nearest_cloud(stamp, stamps, limit_s)
         if index is None:
             missing.append(why_no_cloud(stamp, stamps, limit_s))
@@ -186,13 +188,13 @@ class Inputs:
 
     def _points_expected(self) -> bool:
         """Whether a cloud is wanted and may still come: somebody publishes clouds."""
-        if self._points is None or not self.config.fusion.enabled:
+        if self._points is None or not self._config.fusion.enabled:
             return False
         return bool(self._node.count_publishers(self._points.topic_name))
 
     def _more_due(self, frame: Frame) -> bool:
         """Whether the calibration of this image size or a transform that was asked for is absent."""
-        frames = self.config.frames
+        frames = self._config.frames
         return (
             frame.calibration is None
             or frame.T_output_camera is None
@@ -202,7 +204,7 @@ class Inputs:
 
     def _fixed_frame_due(self, frame: Frame) -> bool:
         """Whether the ego motion between cloud and image waits for a fixed frame that TF has not named so far."""
-        fixed = self.config.frames.fixed_frame
+        fixed = self._config.frames.fixed_frame
         moving = frame.points is not None and frame.points.stamp_ns != frame.stamp_ns
         return bool(fixed) and moving and not self._fixed_frame_given_up and not self._transforms.has_frame(fixed)
 

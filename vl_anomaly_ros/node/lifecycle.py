@@ -175,7 +175,7 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
                 self.pipeline.reconfigure(config)
                 self.config = config
                 if self.worker is not None:
-                    self.worker.inputs.config = config
+                    self.worker.inputs.next_config = config
         except VlAnomalyError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
