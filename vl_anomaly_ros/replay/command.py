@@ -82,10 +82,11 @@ def summary_lines(summary: dict[str, Any]) -> list[str]:
         p50, p99 = timing[name]["p50"], timing[name]["p99"]
         return f"{name} -" if p50 is None else f"{name} {p50:.1f}/{p99:.1f}"
 
+    frames = f"{summary['frames_in']} in, {summary['frames_out']} judged, {summary['frames_failed']} failed"
+    found = f"{summary['regions']} regions, {summary['zones']} zones"
     return [
-        f"frames:  {summary['frames_in']} in, {summary['frames_out']} judged, {summary['frames_failed']} failed, "
-        f"{summary['dropped']} dropped",
-        f"found:   {summary['regions']} regions, {summary['zones']} zones" + (f" ({by_status})" if by_status else ""),
+        f"frames:  {frames}, {summary['dropped']} dropped",
+        f"found:   {found} ({by_status})" if by_status else f"found:   {found}",
         f"time:    {figure('engine')} ms, {figure('overhead')} ms, {figure('total')} ms (median/p99)",
         f"engine:  {summary['backend']}, bundle {summary['bundle_sha256'][:12]}",
     ]

@@ -19,8 +19,8 @@ from vl_anomaly_ros.errors import DataError, ReplayError
 from vl_anomaly_ros.replay.bag import TF, Bag, Entry
 from vl_anomaly_ros.replay.frames import FrameSource
 from vl_anomaly_ros.replay.interfaces import ANOMALIES, IMAGE, PACKAGE, ZONES, typestore
-from vl_anomaly_ros.replay.output import ResultFolder
 from vl_anomaly_ros.replay.outcome import Outcome, Progress
+from vl_anomaly_ros.replay.output import ResultFolder
 from vl_anomaly_ros.replay.records import FrameRecord, record_of_messages
 from vl_anomaly_ros.replay.topics import CameraTopics
 from vl_anomaly_ros.types import ByteArray

@@ -13,10 +13,11 @@ from vl_anomaly_ros.errors import ReplayError
 from vl_anomaly_ros.overlay import draw_overlay
 from vl_anomaly_ros.pipeline import Pipeline
 from vl_anomaly_ros.replay.bag import TF, Bag
+from vl_anomaly_ros.replay.birdseye import read_truth
 from vl_anomaly_ros.replay.frames import FrameSource, UnreadableFrame
 from vl_anomaly_ros.replay.interfaces import typestore
-from vl_anomaly_ros.replay.messages import output_messages
 from vl_anomaly_ros.replay.live import replay_live
+from vl_anomaly_ros.replay.messages import output_messages
 from vl_anomaly_ros.replay.outcome import Outcome, Progress
 from vl_anomaly_ros.replay.output import ResultFolder
 from vl_anomaly_ros.replay.records import FrameRecord, record_of_result
@@ -53,13 +54,18 @@ class ReplayJob:
     truth: Path | None = None
 
 
-def replay(job: ReplayJob, progress: Progress = lambda record, done, total: None) -> dict[str, Any]:
+def _silent(record: FrameRecord, done: int, total: int) -> None:
+    del record, done, total
+
+
+def replay(job: ReplayJob, progress: Progress = _silent) -> dict[str, Any]:
     """Replay a recording into `job.out` and return the content of summary.json.
 
     Raises:
         ReplayError: the recording cannot be used, or the results cannot be written.
         VlAnomalyError: the bundle or the backend cannot be used, or (live) the node does not start.
     """
+    truth = {} if job.truth is None else read_truth(job.truth)
     with Bag(job.bag) as bag:
         cameras = find_cameras(bag, job.topics)
         points_topic = find_points(bag, job.topics)
@@ -81,7 +87,7 @@ def replay(job: ReplayJob, progress: Progress = lambda record, done, total: None
                 backend=outcome.backend,
                 bundle_sha256=outcome.bundle_sha256,
             )
-            report = Report(job.title or job.bag.stem, job.config, job.truth)
+            report = Report(job.title or job.bag.stem, job.config, truth)
             folder.finish(summary, {"report.html": report.render(folder.records, summary, folder.picture)})
     return summary
 

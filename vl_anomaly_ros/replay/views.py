@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from vl_anomaly_ros.geometry.transforms import quaternion_from
-from vl_anomaly_ros.replay.interfaces import CLOUD, MARKERS, header_message, new, time_message, vector
 from vl_anomaly_ros.overlay import STATUS_COLOURS
+from vl_anomaly_ros.replay.interfaces import CLOUD, MARKERS, header_message, new, time_message, vector
 from vl_anomaly_ros.types import DepthStatus, DoubleArray, FrameResult, HazardZone
 
 _POINT = np.dtype([("x", "<f4"), ("y", "<f4"), ("z", "<f4"), ("zone", "<u4")])
