@@ -6,15 +6,18 @@ One view sees only the near sides of an object, so neither the centre nor the si
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.geometry.boxes import distance_to_polygon, rectangle
-from vl_anomaly_ros.geometry.camera import rays
-from vl_anomaly_ros.types import BoolArray, CameraCalibration, DepthStatus, DoubleArray, HazardZone
+from vl_anomaly_ros.geometry.camera import project, rays
+from vl_anomaly_ros.geometry.transforms import apply
+from vl_anomaly_ros.types import BoolArray, CameraCalibration, DepthStatus, DoubleArray, Frame, HazardZone, Region
 
 SLACK_M = 0.2
 """Points so far outside the true box still count as the object's (labels are loose)."""
@@ -90,48 +93,87 @@ class Judgement:
         )
 
 
-def judge(
-    zone: HazardZone,
-    truth: TrueBox,
-    xyz: DoubleArray,
-    in_image: BoolArray,
-    ego: DoubleArray,
-    view: DoubleArray | None = None,
-    kind: str = "",
-) -> Judgement:
-    """Compare a zone with the object that it should enclose.
+@dataclass(frozen=True)
+class View:
+    """What the sensors saw, in the frame of the zones.
+
+    Attributes:
+        xyz: (N, 3) the whole cloud, in the order of `Frame.points`.
+        pixel: (N, 2) where the points fall in the image.
+        in_image: (N,) whether they do; only those can be found.
+        T_zone_points: (4, 4) the cloud's frame to the zones'.
+        edges: (n, 3) half-planes a x + b y + c >= 0 on the ground that bound the field of view.
+        ego: (2,) ego origin.
+    """
+
+    xyz: DoubleArray
+    pixel: DoubleArray
+    in_image: BoolArray
+    T_zone_points: DoubleArray
+    edges: DoubleArray
+    ego: DoubleArray
+
+    @classmethod
+    def of(cls, frame: Frame) -> View:
+        """The view of a frame that has everything.
+
+        Raises:
+            EvaluationError: it has not.
+        """
+        calibration, points = frame.calibration, frame.points
+        if calibration is None or points is None or frame.T_camera_points is None or frame.T_output_camera is None:
+            raise EvaluationError(
+                f"frame at {frame.stamp_ns} ns: expected calibration, cloud and transforms, "
+                f"got {'; '.join(frame.missing)}; zones can only be judged with all of them"
+            )
+        pixel, in_image = project(calibration, apply(frame.T_camera_points, points.xyz))
+        T_zone_points = np.asarray(frame.T_output_camera @ frame.T_camera_points, np.float64)
+        ego = np.zeros(2) if frame.T_output_ego is None else frame.T_output_ego[:2, 3]
+        edges = field_of_view(calibration, frame.T_output_camera)
+        return cls(apply(T_zone_points, points.xyz), pixel, in_image, T_zone_points, edges, ego)
+
+
+def judge(zone: HazardZone, truth: TrueBox, view: View, kind: str = "") -> Judgement:
+    """Compare a zone with the object that it should enclose, both in the frame of the zones.
 
     Args:
         zone: to judge.
-        truth: in the frame of the zone.
-        xyz: (N, 3) the whole cloud in that frame, in the order of `Frame.points`.
-        in_image: (N,) whether a point falls into the image; only those can be found.
-        ego: (2,) ego origin in that frame.
-        view: (n, 3) half-planes a x + b y + c >= 0 that bound the field of view; None: everything is in view.
+        truth: the object.
+        view: what the sensors saw.
         kind: of region, for the table.
     """
-    own = truth.contains(xyz) & in_image
-    found = np.zeros(len(xyz), bool)
+    own = truth.contains(view.xyz) & view.in_image
+    found = np.zeros(len(view.xyz), bool)
     found[zone.point_indices] = True
-    in_view = truth.polygon if view is None else clip(truth.polygon, view)
+    in_view = clip(truth.polygon, view.edges)
     in_view = in_view if len(in_view) >= 3 else truth.polygon
-    true_range = distance_to_polygon(in_view, ego)
-    seen = xyz[own, :2] if own.any() else truth.polygon
-    foreign = float(np.mean(~truth.contains(xyz[found], SLACK_M))) if found.any() else 0.0
-    middle = middle_bearing(zone.footprint_m - ego)
+    true_range = distance_to_polygon(in_view, view.ego)
+    seen = view.xyz[own, :2] if own.any() else in_view
+    middle = middle_bearing(zone.footprint_m - view.ego)
     return Judgement(
-        truth.name,
-        kind,
-        true_range,
-        int(own.sum()),
-        zone.status,
-        zone.distance_m - true_range,
-        zone.distance_m - distance_to_polygon(truth.polygon, ego),
-        _turn_deg(middle - middle_bearing(seen - ego)),
-        _turn_deg(middle - middle_bearing(in_view - ego)),
-        float(np.sum(found & own) / max(own.sum(), 1)),
-        foreign,
+        name=truth.name,
+        kind=kind,
+        range_m=true_range,
+        object_points=int(own.sum()),
+        status=zone.status,
+        distance_error_m=zone.distance_m - true_range,
+        whole_distance_error_m=zone.distance_m - distance_to_polygon(truth.polygon, view.ego),
+        bearing_error_deg=_turn_deg(middle - middle_bearing(seen - view.ego)),
+        box_bearing_error_deg=_turn_deg(middle - middle_bearing(in_view - view.ego)),
+        recall=float(np.sum(found & own) / max(own.sum(), 1)),
+        foreign=float(np.mean(~truth.contains(view.xyz[found], SLACK_M))) if found.any() else 0.0,
     )
+
+
+def region_of(mask: BoolArray, value: int = 1) -> Region:
+    """The region that a boolean mask with at least one pixel describes.
+
+    >>> region_of(np.array([[False, True, True], [False, False, True]])).bbox
+    (1, 0, 3, 2)
+    """
+    v, u = np.nonzero(mask)
+    bbox = (int(u.min()), int(v.min()), int(u.max()) + 1, int(v.max()) + 1)
+    return Region(value, bbox, len(u), (float(u.mean()), float(v.mean())), 1.0, (1.0, 1.0, 1.0))
 
 
 def clip(polygon: DoubleArray, half_planes: DoubleArray) -> DoubleArray:
@@ -167,8 +209,8 @@ def field_of_view(calibration: CameraCalibration, T_zone_camera: DoubleArray) ->
 def middle_bearing(xy: DoubleArray) -> float:
     """Middle of the angular extent of points seen from the origin, radians.
 
-    >>> middle_bearing(np.array([[10.0, 1.0], [10.0, -1.0], [20.0, 0.5]]))
-    0.0
+    >>> round(middle_bearing(np.array([[10.0, 0.0], [10.0, 10.0], [20.0, 0.5]])), 6)
+    0.392699
     """
     towards = math.atan2(float(xy[:, 1].mean()), float(xy[:, 0].mean()))
     turn = np.remainder(np.arctan2(xy[:, 1], xy[:, 0]) - towards + math.pi, 2 * math.pi) - math.pi
@@ -193,4 +235,25 @@ def table(judgements: Sequence[Judgement]) -> str:
         cells += [f"{j.whole_distance_error_m:+.2f}", f"{j.bearing_error_deg:+.2f}", f"{j.box_bearing_error_deg:+.2f}"]
         cells += [f"{j.recall:.2f}", f"{j.foreign:.2f}"]
         lines.append("".join(c.rjust(width) for c, (_, width) in zip(cells, COLUMNS)) + ("" if j.good else " *"))
+    return "\n".join(lines)
+
+
+def summary(judgements: Sequence[Judgement], edges_m: Sequence[float] = (0.0, 20.0, 40.0, 60.0)) -> str:
+    """Median and worst by distance, as text. Missed are objects with LiDAR points whose zone has no depth."""
+    lines = [
+        f"{'range m':<9}{'objects':>8}{'missed':>7}{'dist m: median':>15}{'worst':>7}{'bear deg: median':>17}{'worst':>7}"
+        f"{'recall: median':>15}{'worst':>7}{'foreign: median':>16}{'worst':>7}{'good':>6}"
+    ]
+    for low, high in itertools.pairwise(edges_m):
+        chosen = [j for j in judgements if low <= j.range_m < high]
+        placed = [j for j in chosen if j.status is not DepthStatus.UNKNOWN]
+        cells = f"{low:.0f}-{high:.0f}".ljust(9) + f"{len(chosen):8d}{len(chosen) - len(placed):7d}"
+        if placed:
+            distance = [abs(j.distance_error_m) for j in placed]
+            bearing = [abs(j.bearing_error_deg) for j in placed]
+            recall, foreign = [j.recall for j in placed], [j.foreign for j in placed]
+            cells += f"{np.median(distance):15.2f}{max(distance):7.2f}{np.median(bearing):17.2f}{max(bearing):7.2f}"
+            cells += f"{np.median(recall):15.2f}{min(recall):7.2f}{np.median(foreign):16.2f}{max(foreign):7.2f}"
+            cells += f"{sum(j.good for j in placed):6d}"
+        lines.append(cells)
     return "\n".join(lines)

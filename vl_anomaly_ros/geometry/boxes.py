@@ -29,7 +29,7 @@ def convex_hull(xy: DoubleArray) -> DoubleArray:
 
 def signed_area(polygon: DoubleArray) -> float:
     """Area in square units, positive for counter-clockwise corners."""
-    x, y = polygon.T
+    x, y = (polygon - polygon[0]).T
     return 0.5 * float(np.dot(x, np.roll(y, -1)) - np.dot(y, np.roll(x, -1)))
 
 

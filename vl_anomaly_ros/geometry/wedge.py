@@ -69,22 +69,24 @@ def ground_range(sight: Sight, ground: Ground, max_range_m: float, pitch_margin:
     below = sight.origin[2] + steps * slope <= ground.z(along)
     if not below.any():
         return max_range_m, False
-    return float(steps[int(np.argmax(below))]), True
+    # The last step above the ground: rather too near than too far.
+    return float(steps[max(int(np.argmax(below)) - 1, 0)]), True
 
 
-def wedge_zone(sight: Sight, ground: Ground, max_range_m: float, ids: tuple[int, int], reason: str,
-               ego: DoubleArray) -> HazardZone:  # fmt: skip
+def wedge_zone(
+    sight: Sight, ground: Ground | None, max_range_m: float, ids: tuple[int, int], reason: str, ego: DoubleArray
+) -> HazardZone:
     """The zone of a region whose depth is unknown: from where it may first stand to the end of the range.
 
     Args:
         sight: lines of sight of the region.
-        ground: where things stand.
+        ground: where things stand; None where the height of the camera is not known.
         max_range_m: end of the wedge.
         ids: of the zone and of the region.
         reason: why there is no depth.
         ego: (2,) ego origin.
     """
-    near, meets = ground_range(sight, ground, max_range_m, PITCH_MARGIN_RAD)
+    near, meets = (0.0, False) if ground is None else ground_range(sight, ground, max_range_m, PITCH_MARGIN_RAD)
     # A foot hidden below the image, or no ground under the region (it hangs, or the road falls): it may be at hand.
     near = 0.0 if sight.cut_off or not meets else min(near, max_range_m - 1.0)
     heading = sight.directions if len(sight.directions) else sight.axis[None]
@@ -105,8 +107,9 @@ def wedge_zone(sight: Sight, ground: Ground, max_range_m: float, ids: tuple[int,
     a, c = polygon @ along_axis, polygon @ across_axis
     centre = along_axis * (a.min() + a.max()) / 2 + across_axis * (c.min() + c.max()) / 2
     length, width = float(np.ptp(a)), float(np.ptp(c))
-    floor = float(ground.z(polygon).min())
     rise = heading[:, 2] / np.maximum(np.hypot(heading[:, 0], heading[:, 1]), 1e-3)
+    lowest = float(np.clip(sight.origin[2] + rise.min() * max_range_m, -max_range_m, sight.origin[2]))
+    floor = lowest if ground is None else float(ground.z(polygon).min())
     top = float(max(sight.origin[2] + rise.max() * max_range_m, sight.origin[2] + rise.max() * near))
     z_range = (floor, float(np.clip(top, floor + MIN_SIZE_M, floor + max_range_m)))
     size_z = z_range[1] - z_range[0]

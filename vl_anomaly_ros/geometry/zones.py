@@ -81,7 +81,7 @@ def fuse(
     ego, prior, T_level_camera = _ego_level(frame) if placed else _camera_level()
     why_not = _why_no_depth(frame, config, placed)
     scene = None
-    if not why_not:
+    if not why_not and prior is not None:
         scene, why_not = _scene(frame, T_level_camera, prior, config)
     zones = []
     for region in regions:
@@ -110,11 +110,11 @@ def _ego_level(frame: Frame) -> tuple[DoubleArray, Ground, DoubleArray]:
     return ego, prior_ground(T_output_ego[:3, 2]), T_level_camera
 
 
-def _camera_level() -> tuple[DoubleArray, Ground, DoubleArray]:
-    """Level axes at the camera, of unknown height: with the ground taken to be far below, wedges begin at 0."""
+def _camera_level() -> tuple[DoubleArray, None, DoubleArray]:
+    """Level axes at the camera, for want of a transform; the ground below it is not known."""
     T_level_camera = np.eye(4)
     T_level_camera[:3, :3] = R_OPTICAL_LEVEL.T
-    return np.zeros(3), Ground(np.array([0.0, 0.0, -10.0]), np.zeros(2), np.zeros((0, 0))), T_level_camera
+    return np.zeros(3), None, T_level_camera
 
 
 def _why_no_depth(frame: Frame, config: FusionConfig, placed: bool) -> str:
@@ -175,7 +175,8 @@ def _ahead(frame: Frame, config: FusionConfig) -> npt.NDArray[np.int64]:
     if direction[:, 2].min() < 0.2:
         return np.flatnonzero(near if calibration.distortion_model == "equidistant" else near & (z > 0))
     tangent = float(np.abs(direction[:, 0] / direction[:, 2]).max())
-    x = xyz @ T[0, :3] + T[0, 3]
+    with np.errstate(invalid="ignore"):
+        x = xyz @ T[0, :3] + T[0, 3]
     return np.flatnonzero(near & (z > 0) & (np.abs(x) < np.float32(tangent * 1.02) * z + np.float32(0.1)))
 
 
