@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import SimulationError
 from .catalogue import KNOWN_CLASSES, anomaly_categories
-from .looks import LOOKS, expose
+from .looks import LOOKS, draw_response, expose
 from .mujoco_renderer import MujocoRenderer, load_mujoco
 from .scene import ANOMALY_VALUE, VOID_VALUE
 from .truth import footprint_distance_m, pixel_boxes, pose_in, size_of
@@ -80,7 +80,7 @@ def _scene_frames(job: tuple[Path, ImageSettings, int]) -> list[str]:
             place_things(rng, scene, view, settings.anomaly_density)
             renderer.update()
             renderer.look_from(view.pose_world_base @ view.mounting.pose_base_camera(), view.intrinsics.fov_y_rad)
-            colour = expose(renderer.colour(), scene.look, rng)
+            colour = expose(renderer.colour(), scene.look, draw_response(rng), rng)
             semantic, instances = renderer.labels()
             for folder, image in (("images", colour), ("semantic", semantic), ("instances", instances)):
                 write_png(out / folder / f"{frame:06d}.png", image)

@@ -97,16 +97,32 @@ def sky_faces(look: Look, rng: Rng, size_px: int = 96) -> NDArray[np.uint8]:
     return np.ascontiguousarray((np.concatenate(pictures) * 255).astype(np.uint8))
 
 
-def expose(rgb: NDArray[np.uint8], look: Look, rng: Rng) -> NDArray[np.uint8]:
+@dataclass(frozen=True)
+class Response:
+    """How one camera renders light: drawn for each picture of a data set, once for a drive."""
+
+    balance: Colour
+    gain: float
+    blur: float
+    vignette: float
+
+
+def draw_response(rng: Rng) -> Response:
+    """A camera's response at random."""
+    red, green, blue = 1 + rng.normal(0, 0.025, 3)
+    gain, blur, vignette = rng.uniform(0.9, 1.1), rng.uniform(0, 0.7), rng.uniform(0, 0.22)
+    return Response((float(red), float(green), float(blue)), float(gain), float(blur), float(vignette))
+
+
+def expose(rgb: NDArray[np.uint8], look: Look, response: Response, rng: Rng) -> NDArray[np.uint8]:
     """What the camera makes of a rendered (H, W, 3) picture: exposure, gamma, white balance, blur, vignette, noise."""
     height, width = rgb.shape[:2]
-    balance = 1 + rng.normal(0, 0.025, 3)
-    values = (rgb.astype(np.float32) / 255) ** look.gamma * (look.exposure * float(rng.uniform(0.9, 1.1)))
-    values *= balance.astype(np.float32)
-    sigma = float(rng.uniform(0, 0.7)) * width / 512
+    values = (rgb.astype(np.float32) / 255) ** look.gamma * (look.exposure * response.gain)
+    values *= np.array(response.balance, np.float32)
+    sigma = response.blur * width / 512
     if sigma > 0.25:
         values = np.asarray(cv2.GaussianBlur(values, (0, 0), sigma), np.float32)
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    values *= (1 - float(rng.uniform(0, 0.22)) * (x**2 + y**2) / 2).astype(np.float32)[..., None]
+    values *= (1 - response.vignette * (x**2 + y**2) / 2).astype(np.float32)[..., None]
     values += look.noise * rng.standard_normal((height, width, 3), dtype=np.float32)
     return np.asarray(np.clip(values, 0, 1) * 255 + 0.5, dtype=np.uint8)

@@ -43,8 +43,9 @@ def paint(rng: Rng) -> Colour:
 def wheel(radius_m: float, width_m: float, center: tuple[float, float, float]) -> tuple[Mesh, Mesh]:
     """Tyre and rim of a wheel that rolls along x."""
     r, w = radius_m, width_m / 2
-    tyre = lathe([[0.6 * r, -w], [0.95 * r, -w], [r, -0.6 * w], [r, 0.6 * w], [0.95 * r, w], [0.6 * r, w]])
-    rim = lathe([[0.01, -0.8 * w], [0.62 * r, -0.9 * w], [0.62 * r, 0.9 * w], [0.01, 0.8 * w]], points=10)
+    tyre = lathe([[0.6 * r, -w], [0.95 * r, -w], [r, -0.6 * w], [r, 0.6 * w], [0.95 * r, w], [0.6 * r, w]],
+                 points=12)  # fmt: skip
+    rim = lathe([[0.01, -0.8 * w], [0.62 * r, -0.9 * w], [0.62 * r, 0.9 * w], [0.01, 0.8 * w]], points=8)
     turn = rotation_xyz(np.pi / 2)
     return tyre.moved(center, turn), rim.moved(center, turn)
 

@@ -13,7 +13,7 @@ from .scene import FloatArray, Scene, SceneObject
 Rng = np.random.Generator
 
 _AHEAD_M = (5.0, 60.0)
-_TRAFFIC_SHARE = {"car": 0.55, "truck": 0.4, "person": 0.55, "cyclist": 0.5}
+_TRAFFIC_SHARE = {"car": 0.55, "truck": 0.5, "person": 0.55, "cyclist": 0.5}
 
 
 @dataclass(frozen=True)

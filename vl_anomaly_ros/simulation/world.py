@@ -155,7 +155,7 @@ def add_movable(scene: Scene, name: str, variant: str, split: str, shape: Shape)
 
 _TRAFFIC: dict[str, tuple[Callable[[Rng], tuple[str, Shape]], int]] = {
     "car": (road_things.car, 7),
-    "truck": (road_things.truck, 2),
+    "truck": (road_things.truck, 3),
     "person": (road_things.person, 8),
     "cyclist": (road_things.cyclist, 3),
 }
