@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,8 @@ from road_world import Thing, World
 
 from vl_anomaly_ros.config import FusionConfig
 from vl_anomaly_ros.errors import EvaluationError
-from vl_anomaly_ros.evaluation.zones import TrueBox, View, clip, judge, middle_bearing, region_of, summary, table
+from vl_anomaly_ros.evaluation.judging import TrueBox, View, clip, judge, middle_bearing, region_of
+from vl_anomaly_ros.evaluation.zones import main, summary, table
 from vl_anomaly_ros.geometry.zones import fuse
 from vl_anomaly_ros.types import DepthStatus, DoubleArray, HazardZone
 
@@ -24,7 +26,8 @@ def view(xyz: DoubleArray = XYZ) -> View:
 
 
 def zone(indices: list[int], distance_m: float, shift_m: float = 0.0) -> HazardZone:
-    footprint = np.array([[11.0, -0.5], [12.0, -0.5], [12.0, 0.5], [11.0, 0.5]]) + [0.0, shift_m]
+    footprint = np.array([[11.0, -0.5], [12.0, -0.5], [12.0, 0.5], [11.0, 0.5]])
+    footprint[:, 1] += shift_m
     return HazardZone(1, 1, DepthStatus.MEASURED, "", (11.5, 0, 0.5), (1, 1, 1), 0.0, np.eye(3), footprint, (0, 1),
                       distance_m, np.array(indices, np.int64))  # fmt: skip
 
@@ -109,7 +112,8 @@ def test_summary_bins_by_distance_and_counts_the_missed() -> None:
     text = summary([near, dataclasses.replace(near, distance_error_m=-0.3), far])
     lines = [line.split() for line in text.splitlines()]
     assert [line[0] for line in lines[1:]] == ["0-20", "20-40", "40-60"]
-    assert lines[1][1:5] == ["2", "0", "0.20", "0.30"]  # objects, missed, median and worst distance error
+    # objects, missed, median and worst distance error
+    assert lines[1][1:5] == ["2", "0", "0.20", "0.30"]
     assert lines[2][1:3] == ["1", "1"]
 
 
@@ -118,3 +122,8 @@ def test_the_table_stars_what_misses_the_bounds() -> None:
     assert len(lines) == 3
     assert not lines[1].endswith("*")
     assert lines[2].endswith("*")
+
+
+def test_the_command_refuses_a_folder_without_labels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--kitti", str(tmp_path)]) == 1
+    assert "expected labels.json" in capsys.readouterr().err

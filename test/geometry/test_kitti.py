@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from vl_anomaly_ros.evaluation.judging import Judgement
 from vl_anomaly_ros.evaluation.kitti import judge_kitti
-from vl_anomaly_ros.evaluation.zones import Judgement, table
+from vl_anomaly_ros.evaluation.zones import table
 from vl_anomaly_ros.types import DepthStatus
 
 KITTI = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "kitti"

@@ -13,7 +13,7 @@ from road_world import HEIGHT, T_BASE_CAMERA, WIDTH, Thing, World, region_at
 
 from vl_anomaly_ros.config import FusionConfig
 from vl_anomaly_ros.errors import GeometryError
-from vl_anomaly_ros.evaluation.zones import region_of
+from vl_anomaly_ros.evaluation.judging import region_of
 from vl_anomaly_ros.geometry.boxes import distance_to_polygon, signed_area
 from vl_anomaly_ros.geometry.transforms import apply, inverse, matrix_from
 from vl_anomaly_ros.geometry.zones import R_OPTICAL_LEVEL, FusedZones, fuse

@@ -13,7 +13,7 @@ import numpy as np
 
 from vl_anomaly_ros.config import Config
 from vl_anomaly_ros.errors import EvaluationError
-from vl_anomaly_ros.evaluation.zones import Judgement, TrueBox, View, judge, region_of
+from vl_anomaly_ros.evaluation.judging import Judgement, TrueBox, View, judge, region_of
 from vl_anomaly_ros.geometry.transforms import apply
 from vl_anomaly_ros.geometry.zones import fuse
 from vl_anomaly_ros.replay.bag import Bag
