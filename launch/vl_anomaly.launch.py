@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+r"""Start the node for one camera, with or without LiDAR.
+
+ros2 launch vl_anomaly_ros vl_anomaly.launch.py \
+    image:=/camera/image_raw camera_info:=/camera/camera_info points:=/lidar/points rviz:=true
+"""
+
+import os
+from pathlib import Path
+
+from ament_index_python.packages import get_package_share_directory
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.launch_context import LaunchContext
+from launch.substitutions import LaunchConfiguration
+from launch_ros.actions import LifecycleNode, Node
+
+from launch import LaunchDescription
+
+SHARE = Path(get_package_share_directory("vl_anomaly_ros"))
+
+ARGUMENTS = {
+    "params_file": (str(SHARE / "config" / "vl_anomaly.yaml"), "YAML file with the node's parameters"),
+    "namespace": ("", "Namespace of the node"),
+    "image": ("image", "Topic of the raw image"),
+    "image_compressed": ("image/compressed", "Topic of the compressed image (node.image_transport: compressed)"),
+    "camera_info": ("camera_info", "Topic of the camera's calibration"),
+    "points": ("points", "Topic of the LiDAR's point cloud (node.points: false where there is none)"),
+    "autostart": ("true", "Configure and activate; false leaves that to a lifecycle manager"),
+    "use_sim_time": ("false", "Take the time from /clock, as with a bag that is played back"),
+    "rviz": ("false", "Open RViz with displays for all outputs"),
+    "dds_profile": (
+        str(SHARE / "config" / "fastdds_network.xml"),
+        "Fast DDS profile that carries full-HD images; empty, or a profile in the environment: none is set",
+    ),
+}
+
+
+def environment(context: LaunchContext) -> dict[str, str]:
+    """Return what the processes get beside the shell's environment; what is set there stays."""
+    wanted = {"MALLOC_MMAP_THRESHOLD_": "33554432", "MALLOC_TRIM_THRESHOLD_": "536870912"}
+    profile = LaunchConfiguration("dds_profile").perform(context)
+    names = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")
+    if profile and not any(name in os.environ for name in names):
+        older = os.environ.get("ROS_DISTRO") in ("humble", "iron", "jazzy")
+        wanted[names[1] if older else names[0]] = profile
+    return {name: value for name, value in wanted.items() if name not in os.environ}
+
+
+def start(context: LaunchContext) -> list[Node]:
+    """Return the node and RViz."""
+    sim_time = LaunchConfiguration("use_sim_time").perform(context).lower() in ("true", "1")
+    autostart = LaunchConfiguration("autostart").perform(context).lower() in ("true", "1")
+    node = LifecycleNode(
+        package="vl_anomaly_ros",
+        executable="vl_anomaly_node",
+        name="vl_anomaly",
+        namespace=LaunchConfiguration("namespace"),
+        parameters=[
+            LaunchConfiguration("params_file"),
+            {"use_sim_time": sim_time, "node.autostart": autostart},
+        ],
+        remappings=[
+            ("image", LaunchConfiguration("image")),
+            ("image/compressed", LaunchConfiguration("image_compressed")),
+            ("camera_info", LaunchConfiguration("camera_info")),
+            ("points", LaunchConfiguration("points")),
+        ],
+        additional_env=environment(context),
+        output="screen",
+    )
+    rviz = Node(
+        package="rviz2",
+        executable="rviz2",
+        name="vl_anomaly_rviz",
+        arguments=["-d", str(SHARE / "rviz" / "vl_anomaly.rviz")],
+        parameters=[{"use_sim_time": sim_time}],
+        additional_env=environment(context),
+        condition=IfCondition(LaunchConfiguration("rviz")),
+    )
+    return [node, rviz]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Return the arguments and what they start."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description)
+        for name, (default, description) in ARGUMENTS.items()
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
