@@ -66,11 +66,11 @@ def read_truth(path: Path) -> dict[int, tuple[TrueObject, ...]]:
             values = json.loads(line)
             truth[int(values["stamp_ns"])] = tuple(
                 TrueObject(
-                    name=str(item["category"]),
-                    center_m=_three(item["center_m"]),
+                    name=str(item["name"]),
+                    center_m=_three(item["base_link"]["center_m"]),
                     size_m=_three(item["size_m"]),
-                    yaw_rad=float(item["yaw_rad"]),
-                    anomaly=not item["known"],
+                    yaw_rad=float(item["base_link"]["yaw_rad"]),
+                    anomaly=bool(item["is_anomaly"]),
                 )
                 for item in values["objects"]
             )

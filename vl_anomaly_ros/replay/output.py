@@ -76,7 +76,7 @@ class ResultFolder:
             (self._aside / "overlay").mkdir(parents=True)
         except OSError as error:
             raise ReplayError(f"{self.path}: cannot be written: {error.strerror}; choose another --out") from error
-        self._writer = Writer(self._aside / "results", version=9, storage_plugin=StoragePlugin.MCAP)
+        self._writer = Writer(self._aside / "results", version=8, storage_plugin=StoragePlugin.MCAP)
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._writer.open()
         return self
