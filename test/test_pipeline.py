@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One frame through the whole pipeline, on pictures whose answer is known."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from tiny_bundle import BLUE, GREEN, GREY, POISON_RGB, RED, picture
+
+from vl_anomaly_ros import pipeline as module
+from vl_anomaly_ros.config import Config, with_values
+from vl_anomaly_ros.engine.engine import Engine
+from vl_anomaly_ros.errors import BundleError, ConfigError, GeometryError
+from vl_anomaly_ros.geometry.zones import R_OPTICAL_LEVEL
+from vl_anomaly_ros.pipeline import Pipeline
+from vl_anomaly_ros.text.vocabulary import KnownClass
+from vl_anomaly_ros.types import (
+    ByteArray,
+    CameraCalibration,
+    DepthStatus,
+    Frame,
+    FrameResult,
+    NameSource,
+    PointCloud,
+)
+
+GOLDEN = Path(__file__).parent / "golden" / "pipeline.json"
+
+
+def frame(image: ByteArray, **changes: Any) -> Frame:
+    return Frame(stamp_ns=5, camera="front", frame_id="optical", image=image, output_frame="base_link", **changes)
+
+
+def same(first: FrameResult, second: FrameResult) -> bool:
+    arrays = ("probability", "mask", "instances", "segmentation", "R_zone_level")
+    return (
+        all(np.array_equal(getattr(first, name), getattr(second, name)) for name in arrays)
+        and first.regions == second.regions
+        and first.class_names == second.class_names
+        and len(first.zones) == len(second.zones)
+    )
+
+
+def test_finds_and_names_what_is_not_known(tiny_pipeline: Pipeline) -> None:
+    result = tiny_pipeline.process(frame(picture(320, 160)))
+    assert result.ok
+    assert result.reason == ""
+    assert result.class_names == ("road", "vegetation", "sky", "dog", "sofa")
+    assert [region.label.name for region in result.regions] == ["dog", "sofa"]
+    assert {region.label.source for region in result.regions} == {NameSource.DICTIONARY}
+    for region, (x0, x1) in zip(result.regions, [(40, 120), (200, 280)]):
+        assert np.allclose(region.bbox, (x0, 80, x1, 140), atol=3)
+        assert region.probability > 0.8
+    segmentation = result.segmentation
+    points = {(160, 10): 2, (160, 60): 1, (160, 150): 0, (80, 110): 3, (240, 110): 4}
+    assert {point: segmentation[point[1], point[0]] for point in points} == points
+
+
+def test_shapes_and_types(tiny_pipeline: Pipeline) -> None:
+    result = tiny_pipeline.process(frame(picture(317, 143)))
+    for name, dtype in (("probability", "f4"), ("mask", "u1"), ("instances", "u2"), ("segmentation", "u1")):
+        array = getattr(result, name)
+        assert array.shape == (143, 317), name
+        assert array.dtype == np.dtype(dtype), name
+    assert set(np.unique(result.mask)) == {0, 255}
+    assert result.engine == "onnxruntime-cpu/tiny"
+    assert result.timing.total_ms >= result.timing.engine_ms > 0
+
+
+def test_looked_and_nothing_there(tiny_pipeline: Pipeline) -> None:
+    image = picture()
+    image[np.all(image == RED, axis=2) | (image[..., 0] > 200)] = GREY
+    result = tiny_pipeline.process(frame(image))
+    assert result.ok
+    assert result.regions == result.zones == ()
+    assert not result.mask.any()
+    assert result.class_names == ("road", "vegetation", "sky")
+
+
+@pytest.mark.parametrize(
+    ("width", "height"), [(1, 1), (1, 50), (50, 1), (13, 7), (64, 32), (1242, 375), (1920, 1080), (600, 900)]
+)
+@pytest.mark.parametrize("colour", [RED, GREY])
+def test_any_image_size(tiny_pipeline: Pipeline, width: int, height: int, colour: tuple[int, int, int]) -> None:
+    pipeline = tiny_pipeline
+    pipeline.reconfigure(with_values(pipeline.config, {"regions.min_area_px": 1}))
+    result = pipeline.process(frame(np.full((height, width, 3), colour, np.uint8)))
+    assert result.ok
+    assert result.mask.shape == (height, width)
+    assert np.all(result.mask == (255 if colour == RED else 0))
+    assert len(result.regions) == len(result.zones) == (1 if colour == RED else 0)
+
+
+def test_golden(tiny_pipeline: Pipeline) -> None:
+    """What this pipeline said when it was written; a change here changes what vehicles see.
+
+    Tolerance: 2e-4 in probabilities, scores and confidences, and 1 pixel: other CPUs and library versions round
+    differently.
+    """
+    result = tiny_pipeline.process(frame(picture(320, 160)))
+    regions = [
+        {
+            "bbox": list(region.bbox),
+            "area_px": region.area_px,
+            "centroid_px": list(region.centroid_px),
+            "probability": region.probability,
+            "sources": list(region.sources),
+            "name": region.label.name,
+            "confidence": region.label.confidence,
+        }
+        for region in result.regions
+    ]
+    golden = json.loads(GOLDEN.read_text())
+    assert [region["name"] for region in regions] == [region["name"] for region in golden["regions"]]
+    for have, want in zip(regions, golden["regions"]):
+        np.testing.assert_allclose(have["bbox"], want["bbox"], atol=1)
+        np.testing.assert_allclose(have["area_px"], want["area_px"], rtol=0.03)
+        np.testing.assert_allclose(have["centroid_px"], want["centroid_px"], atol=1)
+        for key in ("probability", "sources", "confidence"):
+            np.testing.assert_allclose(have[key], want[key], atol=2e-4, err_msg=key)
+    np.testing.assert_allclose(result.probability[::16, ::16], golden["probability_every_16_px"], atol=2e-4)
+
+
+def test_same_frame_same_bits(tiny_bundle: Path) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (240, 500, 3), dtype=np.uint8)
+    results = []
+    for _ in range(2):
+        pipeline = Pipeline(with_values(Config(), {"engine.bundle": str(tiny_bundle), "regions.min_area_px": 1}))
+        results += [pipeline.process(frame(image)), pipeline.process(frame(image))]
+    assert results[0].regions
+    assert all(same(results[0], other) for other in results[1:])
+
+
+def test_an_engine_failure_is_unknown_not_empty(
+    tiny_pipeline: Pipeline, caplog: pytest.LogCaptureFixture
+) -> None:
+    image = picture()
+    image[0, 0] = POISON_RGB
+    image[:8, :8] = POISON_RGB
+    with caplog.at_level(logging.WARNING):
+        result = tiny_pipeline.process(frame(image))
+    assert not result.ok
+    assert "finite" in result.reason
+    assert result.mask.size == 0
+    assert (result.engine, result.frame.stamp_ns) == ("onnxruntime-cpu/tiny", 5)
+    assert "front" in caplog.text
+    assert tiny_pipeline.process(frame(picture())).ok
+
+
+def test_a_geometry_failure_is_unknown_not_empty(
+    tiny_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise GeometryError("the transform is not a rotation")
+
+    monkeypatch.setattr(module, "fuse", broken)
+    result = tiny_pipeline.process(frame(picture()))
+    assert (result.ok, result.reason) == (False, "the transform is not a rotation")
+
+
+def test_programming_errors_are_not_swallowed(tiny_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "fuse", None)
+    with pytest.raises(TypeError):
+        tiny_pipeline.process(frame(picture()))
+
+
+def test_closed(tiny_bundle: Path) -> None:
+    pipeline = Pipeline(with_values(Config(), {"engine.bundle": str(tiny_bundle)}))
+    pipeline.close()
+    result = pipeline.process(frame(picture()))
+    assert not result.ok
+    assert "closed" in result.reason
+
+
+def test_a_missing_bundle_is_refused_at_start(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match=r"bundle\.yaml"):
+        Pipeline(with_values(Config(), {"engine.bundle": str(tmp_path)}))
+
+
+def test_a_new_known_class_acts_on_the_next_frame(tiny_pipeline: Pipeline) -> None:
+    """What is red is known now; only the detector, which never saw it, keeps doubting."""
+    pipeline = tiny_pipeline
+    pipeline.reconfigure(with_values(pipeline.config, {"engine.source_weights": (0.0, 1.0, 1.0)}))
+    before = pipeline.process(frame(picture()))
+    vocabulary = replace(
+        pipeline.vocabulary, known=(*pipeline.vocabulary.known, KnownClass("fox")), ood_prompts=("furniture",)
+    )
+    assert pipeline.set_vocabulary(vocabulary) == 1
+    after = pipeline.process(frame(picture()))
+    assert [region.label.name for region in before.regions] == ["dog", "sofa"]
+    assert [region.label.name for region in after.regions] == ["sofa"]
+    assert after.class_names == ("road", "vegetation", "sky", "fox", "sofa")
+    assert after.segmentation[110, 80] == 3
+    assert (before.vocabulary_revision, after.vocabulary_revision, pipeline.vocabulary_revision) == (0, 1, 1)
+    assert pipeline.vocabulary is vocabulary
+
+
+def test_a_name_becomes_approved_when_a_person_adds_the_word(tiny_pipeline: Pipeline) -> None:
+    vocabulary = tiny_pipeline.vocabulary
+    tiny_pipeline.set_vocabulary(replace(vocabulary, ood_prompts=(*vocabulary.ood_prompts, "dog")))
+    labels = [region.label for region in tiny_pipeline.process(frame(picture())).regions]
+    assert [(label.name, label.approved) for label in labels] == [("dog", True), ("sofa", False)]
+
+
+def test_settings_change_between_frames(tiny_pipeline: Pipeline) -> None:
+    def regions(**values: Any) -> int:
+        names = {name.replace("__", "."): value for name, value in values.items()}
+        tiny_pipeline.reconfigure(with_values(tiny_pipeline.config, names))
+        return len(tiny_pipeline.process(frame(picture())).regions)
+
+    assert regions(regions__threshold=0.995) == 0
+    assert regions(regions__threshold=-1.0) == 2
+    assert regions(regions__min_area_px=10_000) == 0
+    assert regions(regions__min_area_px=60, regions__max_regions=1) == 1
+    tiny_pipeline.reconfigure(with_values(tiny_pipeline.config, {"naming.min_confidence": 1.0}))
+    result = tiny_pipeline.process(frame(picture()))
+    assert result.regions[0].label.source is NameSource.NONE
+    assert result.regions[0].label.runners_up[0][0] == "dog"
+    assert "unknown" in result.class_names
+
+
+def test_what_is_fixed_at_start_stays(tiny_pipeline: Pipeline) -> None:
+    before = tiny_pipeline.config
+    with pytest.raises(ConfigError, match=r"engine\.threads: expected 1 as at start, got 2; it is read-only"):
+        tiny_pipeline.reconfigure(with_values(before, {"engine.threads": 2, "regions.threshold": 0.9}))
+    assert tiny_pipeline.config is before
+
+
+def test_the_bundle_is_identified(tiny_pipeline: Pipeline) -> None:
+    assert tiny_pipeline.bundle.name == "tiny"
+    assert len(tiny_pipeline.bundle.sha256) == 64
+    assert tiny_pipeline.engine_name == "onnxruntime-cpu/tiny"
+
+
+def test_without_depth_every_region_still_has_a_zone(tiny_pipeline: Pipeline) -> None:
+    result = tiny_pipeline.process(frame(picture()))
+    assert [zone.region_id for zone in result.zones] == [1, 2]
+    assert {zone.status for zone in result.zones} == {DepthStatus.UNKNOWN}
+    assert result.zone_frame == "optical"
+    np.testing.assert_array_equal(result.R_zone_level, R_OPTICAL_LEVEL)
+
+
+def looking_at_a_wall(distance_m: float) -> tuple[PointCloud, CameraCalibration, npt.NDArray[np.float64]]:
+    """Flat ground 1.5 m below the camera and a wall that stands on it, as points in the optical frame.
+
+    At 4 m the wall meets the ground in the row where the things of `picture` end.
+    """
+    rng = np.random.default_rng(0)
+    ground = np.stack([rng.uniform(-8, 8, 4000), np.full(4000, 1.5), rng.uniform(2, 40, 4000)], axis=1)
+    wall = np.stack(
+        [rng.uniform(-8, 8, 6000), rng.uniform(-0.5, 1.5, 6000), np.full(6000, distance_m)], axis=1
+    )
+    points = PointCloud(np.concatenate([ground, wall]).astype(np.float32), 5, "optical")
+    K = np.array([[160.0, 0, 160], [0, 160, 80], [0, 0, 1]])
+    T_output_camera = np.eye(4)
+    T_output_camera[:3, :3] = R_OPTICAL_LEVEL.T
+    T_output_camera[2, 3] = 1.5
+    return points, CameraCalibration(320, 160, K, "optical"), T_output_camera
+
+
+def test_with_depth_zones_are_measured(tiny_pipeline: Pipeline) -> None:
+    points, calibration, T_output_camera = looking_at_a_wall(4.0)
+    inputs = frame(
+        picture(320, 160),
+        points=points,
+        calibration=calibration,
+        T_camera_points=np.eye(4),
+        T_output_camera=T_output_camera,
+        T_output_ego=np.eye(4),
+        tf_age_s=0.0,
+    )
+    result = tiny_pipeline.process(inputs)
+    assert result.zone_frame == "base_link"
+    assert [zone.status for zone in result.zones] == [DepthStatus.MEASURED] * 2
+    left, right = result.zones
+    assert left.distance_m == pytest.approx(4.0, abs=0.3)
+    assert left.center_m[1] > 1  # the dog is on the left: +y
+    assert right.center_m[1] < -1
+
+
+def test_an_engine_can_be_handed_in(tiny_bundle: Path) -> None:
+    config = with_values(Config(), {"engine.bundle": str(tiny_bundle)})
+    engine = Engine.from_config(config.engine)
+    assert Pipeline(config, engine).process(frame(picture())).ok
+    assert Pipeline(Config(), engine).engine_name == "onnxruntime-cpu/tiny"
+
+
+def test_colours_of_the_scene_alone_are_known(tiny_pipeline: Pipeline) -> None:
+    for index, colour in enumerate((GREY, GREEN, BLUE)):
+        result = tiny_pipeline.process(frame(np.full((40, 90, 3), colour, np.uint8)))
+        assert np.all(result.segmentation == index)
+        assert result.probability.max() < 0.1
