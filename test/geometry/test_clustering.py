@@ -21,31 +21,34 @@ def candidates(*parts: tuple[DoubleArray, float | BoolArray]) -> Candidates:
     return Candidates(xyz, np.hypot(xyz[:, 0], xyz[:, 1]), weight > 0, weight)
 
 
-def test_gap_grows_with_range() -> None:
-    def pair(x: float, gap: float) -> DoubleArray:
-        return np.array([[x, 0.0, 1.0], [x, gap, 1.0]])
+def choose(points: Candidates, farthest_m: float = np.inf) -> list[int]:
+    return [int(i) for i in choose_object(points, cluster(points.xyz, 0.5), 0.5, farthest_m)]
 
-    assert len(set(cluster(pair(10, 0.7), 0.5).tolist())) == 2
-    far = 0.9 / BEAM_SPACING_RAD
-    assert len(set(cluster(pair(far, 0.7), 0.5).tolist())) == 1
+
+def test_gap_grows_with_range() -> None:
+    def parts(x: float, gap: float) -> int:
+        return int(cluster(np.array([[x, 0.0, 1.0], [x, gap, 1.0]]), 0.5).coarse.max()) + 1
+
+    assert parts(10, 0.7) == 2
+    assert parts(0.9 / BEAM_SPACING_RAD, 0.7) == 1
 
 
 def test_gaps_between_beams_do_not_cut_an_upright_surface() -> None:
     # 32 beams, 1.3 degrees apart, at 30 m: 0.7 m between rows.
     rows = np.concatenate([grid(30.0, -1, 1, z0=z, z1=z + 0.01) for z in (0.3, 1.0, 1.7)])
-    assert cluster(rows, 0.5).max() == 0
+    assert cluster(rows, 0.5).coarse.max() == 0
 
 
 def test_no_points_no_clusters() -> None:
-    assert cluster(np.zeros((0, 3)), 0.5).shape == (0,)
-    assert len(choose_object(candidates((np.zeros((0, 3)), 0.0)), 0.5)) == 0
+    assert cluster(np.zeros((0, 3)), 0.5).coarse.shape == (0,)
+    assert choose(candidates((np.zeros((0, 3)), 0.0))) == []
 
 
 def test_background_at_the_rim_is_left_out() -> None:
     # The mask bleeds: 0.3 m of wall left and right of the object is inside it, but only at its rim.
     thing, wall_in, wall_out = grid(10, -0.5, 0.5), grid(16, -0.8, 0.8), grid(16, 0.8, 6)
     points = candidates((thing, 0.9), (wall_in, 0.1), (wall_out, 0.0))
-    assert choose_object(points, 0.5).tolist() == list(range(len(thing)))
+    assert choose(points) == list(range(len(thing)))
 
 
 def test_an_occluder_in_front_is_left_out() -> None:
@@ -53,35 +56,35 @@ def test_an_occluder_in_front_is_left_out() -> None:
     thing = grid(15, -1, 1)
     car = grid(8, -3, 0.2)
     points = candidates((thing, 0.9), (car, np.where(car[:, 1] > -0.4, 0.5, 0.0)))
-    assert choose_object(points, 0.5).tolist() == list(range(len(thing)))
+    assert choose(points) == list(range(len(thing)))
 
 
 def test_of_two_things_inside_the_nearer_one_is_taken() -> None:
     near, far = grid(10, -1, 0), grid(20, -1, 1)
-    assert choose_object(candidates((far, 0.5), (near, 0.5)), 0.5).min() == len(far)
+    assert min(choose(candidates((far, 0.5), (near, 0.5)))) == len(far)
 
 
 def test_parts_at_the_same_range_belong_together() -> None:
     # A trailer and its load board, 0.8 m apart sideways.
     left, right = grid(12, -1, -0.4), grid(12.2, 0.4, 1)
-    assert len(choose_object(candidates((left, 0.8), (right, 0.8)), 0.5)) == len(left) + len(right)
+    assert len(choose(candidates((left, 0.8), (right, 0.8)))) == len(left) + len(right)
 
 
 def test_a_thing_close_to_a_wall_is_divided_from_it() -> None:
     # 0.4 m before a long wall: one cluster by 0.5 m, two by 0.25 m.
     thing, wall = grid(10.0, -0.5, 0.5, step=0.05), grid(10.4, -6, 6, step=0.05)
     points = candidates((thing, 0.9), (wall, np.where(np.abs(wall[:, 1]) < 0.6, 0.05, 0.0)))
-    assert choose_object(points, 0.5).tolist() == list(range(len(thing)))
+    assert choose(points) == list(range(len(thing)))
 
 
 def test_what_begins_behind_the_foot_of_the_region_is_not_the_object() -> None:
     wall = grid(30, -1, 1)
     points = candidates((wall, 0.9))
-    assert len(choose_object(points, 0.5, farthest_m=20.0)) == 0
-    assert len(choose_object(points, 0.5, farthest_m=35.0)) == len(wall)
+    assert len(choose(points, 20.0)) == 0
+    assert len(choose(points, 35.0)) == len(wall)
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
 def test_few_and_identical_points(count: int) -> None:
     points = candidates((np.tile([[10.0, 1.0, 0.5]], (count, 1)), 1.0))
-    assert choose_object(points, 0.5).tolist() == list(range(count))
+    assert choose(points) == list(range(count))

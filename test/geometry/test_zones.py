@@ -88,7 +88,7 @@ def test_an_occluding_post_in_front_does_not_take_over() -> None:
 
 def test_points_of_things_behind_the_camera_change_nothing() -> None:
     behind = Thing(-12, -1, 1.0, 1.2, 0.9)  # would project into the same pixels through the back of the camera
-    alone, both = zone_of(World([CRATE, WALL])), zone_of(World([CRATE, WALL, behind]))
+    alone, both = (zone_of(World(things, reach_deg=180)) for things in ([CRATE, WALL], [CRATE, WALL, behind]))
     assert both.distance_m == alone.distance_m
     assert both.num_points == alone.num_points
 

@@ -42,6 +42,7 @@ class World:
     slope: float = 0.0
     noise_m: float = 0.0
     beams: int = 48
+    reach_deg: float = 50.0
     T_base_camera: DoubleArray = field(default_factory=lambda: T_BASE_CAMERA.copy())
 
     def hit(self, origin: DoubleArray, direction: DoubleArray) -> tuple[DoubleArray, npt.NDArray[np.int64]]:
@@ -61,8 +62,8 @@ class World:
         return best, what
 
     def scan(self) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
-        """Cloud in base_link, full turn, and what each point lies on."""
-        azimuth = np.deg2rad(np.arange(-180, 180, 0.25))
+        """Cloud in base_link, `reach_deg` to either side, and what each point lies on."""
+        azimuth = np.deg2rad(np.arange(-self.reach_deg, self.reach_deg, 0.25))
         elevation = np.deg2rad(np.linspace(-24, 4, self.beams))
         a, e = (v.ravel() for v in np.meshgrid(azimuth, elevation))
         direction = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], 1) + 1e-9

@@ -17,7 +17,7 @@ from vl_anomaly_ros.errors import GeometryError
 from vl_anomaly_ros.geometry import transforms
 from vl_anomaly_ros.geometry.boxes import MIN_SIZE_M, convex_hull, distance_to_polygon, footprint, oriented_box
 from vl_anomaly_ros.geometry.camera import project, rays
-from vl_anomaly_ros.geometry.clustering import Candidates, choose_object
+from vl_anomaly_ros.geometry.clustering import Candidates, Clusters, IndexArray, choose_object, cluster
 from vl_anomaly_ros.geometry.ground import Ground, estimate_ground, prior_ground
 from vl_anomaly_ros.geometry.wedge import Sight, ground_range, sight_of, wedge_zone
 from vl_anomaly_ros.types import BoolArray, DepthStatus, DoubleArray, Frame, HazardZone, Region
@@ -83,15 +83,15 @@ def fuse(
     scene = None
     if not why_not and prior is not None:
         scene, why_not = _scene(frame, T_level_camera, prior, config)
+    sights = [_sight(region, frame, T_level_camera) for region in regions]
+    objects = (
+        _objects(regions, instances, scene, [sight for sight, _ in sights], config) if scene else [()] * len(regions)
+    )
     zones = []
-    for region in regions:
-        sight, reason = _sight(region, frame, T_level_camera)
-        zone = None
-        if scene is not None and not reason:
-            chosen = _object_points(region, instances, scene, sight, config)
-            if len(chosen):
-                zone = _measured_zone(region, scene, chosen, sight, frame.points_age_s, config)
-        if zone is None:
+    for region, (sight, reason), chosen in zip(regions, sights, objects):
+        if scene is not None and len(chosen):
+            zone = _measured_zone(region, scene, chosen, sight, frame.points_age_s, config)
+        else:
             reason = reason or why_not or "no LiDAR point on the region within range"
             ground = prior if scene is None else scene.ground
             zone = wedge_zone(sight, ground, config.max_range_m, (region.id, region.id), reason, np.zeros(2))
@@ -180,40 +180,61 @@ def _ahead(frame: Frame, config: FusionConfig) -> npt.NDArray[np.int64]:
     return np.flatnonzero(near & (z > 0) & (np.abs(x) < np.float32(tangent * 1.02) * z + np.float32(0.1)))
 
 
-def _object_points(
-    region: Region, instances: npt.NDArray[np.uint16], scene: Scene, sight: Sight, config: FusionConfig
-) -> npt.NDArray[np.int64]:
-    """Indices into `scene` of the region's own points."""
+def _objects(
+    regions: Sequence[Region],
+    instances: npt.NDArray[np.uint16],
+    scene: Scene,
+    sights: Sequence[Sight],
+    config: FusionConfig,
+) -> list[IndexArray]:
+    """Indices into `scene` of each region's own points. What lies in and around regions is clustered once for all."""
+    around = [_around(region, instances, scene, sight) for region, sight in zip(regions, sights)]
+    above = scene.height_m > config.ground_clearance_m
+    wanted = np.zeros(len(scene.xyz), bool)
+    for index, _ in around:
+        wanted[index] = True
+    found = np.flatnonzero(wanted & above)
+    clusters = cluster(scene.xyz[found], config.cluster_gap_m)
+    place = np.zeros(len(scene.xyz), np.int64)
+    place[found] = np.arange(len(found))
+    objects = []
+    for (index, points), sight in zip(around, sights):
+        foot_m, meets = ground_range(sight, scene.ground, config.max_range_m)
+        farthest_m = BLEED * foot_m + 2.0 if meets and not sight.cut_off else math.inf
+        high = above[index]
+        some = index[high]
+        own = Clusters(*(labels[place[some]] for labels in clusters))
+        chosen = some[choose_object(points.of(high), own, config.cluster_gap_m, farthest_m)]
+        low = index[~high]
+        flat = points.of(~high)
+        if len(chosen):
+            inside = low[flat.inside]
+            chosen = np.union1d(chosen, inside[_within(scene.xyz[chosen, :2], scene.xyz[inside, :2])])
+        else:
+            # What lies flat has nothing above the clearance: then the ground points of the region are the object.
+            own = cluster(flat.xyz, config.cluster_gap_m)
+            chosen = low[choose_object(flat, own, config.cluster_gap_m, farthest_m)]
+        objects.append(chosen)
+    return objects
+
+
+def _around(
+    region: Region, instances: npt.NDArray[np.uint16], scene: Scene, sight: Sight
+) -> tuple[IndexArray, Candidates]:
+    """Points in the region and around it, so that things which go on outside it are known by that."""
     height, width = instances.shape
     x0, y0, x1, y1 = region.bbox
-    # Around the region, so that things which go on outside it are known by that.
     margin = 8 + (max(x1 - x0, y1 - y0)) // 4
     left, top = max(0, x0 - margin), max(0, y0 - margin)
     right, bottom = min(width, x1 + margin), min(height, y1 + margin)
     u, v = scene.pixel.T
     near = np.flatnonzero((u >= left) & (u < right) & (v >= top) & (v < bottom))
-    if not len(near):
-        return near
     mask = instances[top:bottom, left:right] == region.id
     depth_px = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
     weight = depth_px[v[near] - top + 1, u[near] - left + 1].astype(np.float64)
-    inside = weight > 0
-    if not inside.any():
-        return np.zeros(0, np.int64)
-    weight /= weight.max()
+    weight /= max(float(weight.max(initial=0.0)), 1e-9)
     range_m = np.hypot(*(scene.xyz[near, :2] - sight.origin[:2]).T)
-    foot_m, meets = ground_range(sight, scene.ground, config.max_range_m)
-    farthest_m = BLEED * foot_m + 2.0 if meets and not sight.cut_off else math.inf
-    above = scene.height_m[near] > config.ground_clearance_m
-    for use in (above, ~above):
-        # What lies flat has nothing above the clearance: then the ground points of the region are the object.
-        some = near[use]
-        candidates = Candidates(scene.xyz[some], range_m[use], inside[use], weight[use])
-        chosen = choose_object(candidates, config.cluster_gap_m, farthest_m)
-        if len(chosen):
-            low = near[inside & ~above]
-            return np.union1d(some[chosen], low[_within(scene.xyz[some[chosen], :2], scene.xyz[low, :2])])
-    return np.zeros(0, np.int64)
+    return near, Candidates(scene.xyz[near], range_m, weight > 0, weight)
 
 
 def _within(object_xy: DoubleArray, xy: DoubleArray) -> BoolArray:
