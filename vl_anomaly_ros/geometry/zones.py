@@ -84,15 +84,15 @@ def fuse(
     if not why_not and prior is not None:
         scene, why_not = _scene(frame, T_level_camera, prior, config)
     sights = [_sight(region, frame, T_level_camera) for region in regions]
-    objects = (
-        _objects(regions, instances, scene, [sight for sight, _ in sights], config) if scene else [()] * len(regions)
-    )
+    objects = [np.zeros(0, np.int64)] * len(regions)
+    if scene is not None:
+        objects = _objects(regions, instances, scene, [sight for sight, _ in sights], config)
     zones = []
-    for region, (sight, reason), chosen in zip(regions, sights, objects):
+    for region, (sight, no_sight), chosen in zip(regions, sights, objects):
         if scene is not None and len(chosen):
             zone = _measured_zone(region, scene, chosen, sight, frame.points_age_s, config)
         else:
-            reason = reason or why_not or "no LiDAR point on the region within range"
+            reason = no_sight or why_not or "no LiDAR point on the region within range"
             ground = prior if scene is None else scene.ground
             zone = wedge_zone(sight, ground, config.max_range_m, (region.id, region.id), reason, np.zeros(2))
         zones.append(_moved(zone, ego))
