@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A bundle run on a labelled simulated image set, with ONNX Runtime alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from vl_anomaly_ros.engine.bundle import Bundle
+from vl_anomaly_ros.errors import EvaluationError
+from vl_anomaly_ros.evaluation.image_set import LabelledImage
+from vl_anomaly_ros.evaluation.metrics import FloatArray, PixelFigures, PixelMetrics
+from vl_anomaly_ros.text.bank import TextBank, TextBankBuilder
+from vl_anomaly_ros.text.tokenizer import Tokenizer
+
+VISUAL_OUTPUTS = ("mask_logits", "class_logits", "mask_embeddings", "pixel_embeddings", "clip_features")
+SOURCES = ("detector", "text", "clip")
+
+
+class BundleRunner:
+    """The three graphs of a bundle on the CPU, with the head's settings open to change.
+
+    Args:
+        bundle: verified bundle.
+        threads: for ONNX Runtime.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int = 2) -> None:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+
+        def session(file: str) -> onnxruntime.InferenceSession:
+            return onnxruntime.InferenceSession(bundle.read(file), options, providers=["CPUExecutionProvider"])
+
+        self.bundle = bundle
+        self._visual, self._head, self._text = session("visual.onnx"), session("head.onnx"), session("text.onnx")
+        self._tokenizer = Tokenizer(bundle.read("tokenizer.json"), bundle.context_length)
+        builder = TextBankBuilder(
+            self.encode, bundle.detector_classes, bundle.learned_prompt, bundle.prompt_templates
+        )
+        self.bank: TextBank = builder.build(bundle.vocabulary)
+
+    def encode(self, texts: Any) -> FloatArray:
+        """Return unit embeddings (N, D) float32 of texts."""
+        return np.asarray(self._text.run(None, {"tokens": self._tokenizer(texts)})[0], np.float32)
+
+    def visual(self, image: npt.NDArray[np.uint8]) -> dict[str, FloatArray]:
+        """Run the visual graph on an RGB image of the network's size.
+
+        Raises:
+            EvaluationError: the image has another size.
+        """
+        wanted = (self.bundle.input_height, self.bundle.input_width, 3)
+        if image.shape != wanted:
+            raise EvaluationError(f"image: expected {wanted}, got {image.shape}; make the set at the network's size")
+        outputs = self._visual.run(list(VISUAL_OUTPUTS), {"image": image[None]})
+        return {name: np.asarray(value) for name, value in zip(VISUAL_OUTPUTS, outputs)}
+
+    def head(
+        self,
+        visual: Mapping[str, FloatArray],
+        weights: tuple[float, float, float] | None = None,
+        temperatures: tuple[float, float] | None = None,
+        clip_dense_weight: float | None = None,
+    ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int32]]:
+        """Return score (h, w), sources (3, h, w) and class map (h, w); settings default to the calibration's."""
+        stored = self.bundle.calibration
+        dense = stored.clip_dense_weight if clip_dense_weight is None else clip_dense_weight
+        feeds = {
+            **visual,
+            "text_bank": self.bank.text_bank,
+            "aligned_mask": self.bank.aligned_mask,
+            "clip_mask": self.bank.clip_mask,
+            "group_matrix": self.bank.group_matrix,
+            "detector_matrix": self.bank.detector_matrix,
+            "source_weights": np.array(weights or stored.source_weights, np.float32),
+            "temperatures": np.array(temperatures or stored.temperatures, np.float32),
+            "clip_dense_weight": np.array([dense], np.float32),
+        }
+        score, sources, class_map = self._head.run(["score", "sources", "class_map"], feeds)
+        return np.asarray(score), np.asarray(sources), np.asarray(class_map)
+
+
+def upsample(score: FloatArray, width: int, height: int) -> FloatArray:
+    """Resize a score map bilinearly to the image's size."""
+    return np.asarray(cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
+
+
+def region_embedding(clip_features: FloatArray, mask: npt.NDArray[np.bool_]) -> FloatArray | None:
+    """Return the unit mean of CLIP's dense features (D, hc, wc) under a mask (H, W), or None for an empty one."""
+    height, width = clip_features.shape[1:]
+    share = cv2.resize(mask.astype(np.float32), (width, height), interpolation=cv2.INTER_AREA)
+    if share.sum() <= 0:
+        return None
+    pooled = clip_features.reshape(len(clip_features), -1) @ share.reshape(-1)
+    return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-6), np.float32)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a bundle reached on a labelled set.
+
+    Attributes:
+        images: how many.
+        fused: figures of the fused score.
+        sources: figures of each source alone.
+        known_miou: mean intersection over union of the known classes present (anomalies and void ignored).
+        names_right: share of true anomaly regions whose best candidate is true of them.
+        named_regions: how many regions that share is over.
+        visual_ms, head_ms: median time.
+    """
+
+    images: int
+    fused: PixelFigures
+    sources: Mapping[str, PixelFigures]
+    known_miou: float
+    names_right: float
+    named_regions: int
+    visual_ms: float
+    head_ms: float
+
+
+def evaluate(runner: BundleRunner, images: Iterable[LabelledImage], min_region_px: int = 64) -> Evaluation:
+    """Measure a bundle on a labelled set: scores upsampled bilinearly, every labelled pixel counted.
+
+    A name counts as right where it is the region's category; regions smaller than `min_region_px` are not asked.
+    """
+    fused, alone = PixelMetrics(), {name: PixelMetrics() for name in SOURCES}
+    classes = len(runner.bundle.vocabulary.known)
+    confusion = np.zeros((classes, classes), np.int64)
+    visual_ms, head_ms, names = [], [], []
+    candidates = runner.bundle.vocabulary.candidates
+    count = 0
+    for item in images:
+        count += 1
+        height, width = item.semantic.shape
+        began = time.perf_counter()
+        visual = runner.visual(item.image)
+        between = time.perf_counter()
+        score, sources, class_map = runner.head(visual)
+        visual_ms.append(1e3 * (between - began))
+        head_ms.append(1e3 * (time.perf_counter() - between))
+        labels = item.label
+        fused.update(upsample(score, width, height), labels)
+        for name, source in zip(SOURCES, sources):
+            alone[name].update(upsample(source, width, height), labels)
+        predicted = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST)
+        sure = item.semantic < classes
+        confusion += np.bincount(
+            item.semantic[sure].astype(np.int64) * classes + predicted[sure], minlength=classes**2
+        ).reshape(classes, classes)
+        for record, embedding in anomaly_regions(item, visual, min_region_px):
+            names.append(candidates[int(np.argmax(runner.bank.candidates @ embedding))] == record["category"])
+    union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
+    present = confusion.sum(1) > 0
+    return Evaluation(
+        images=count,
+        fused=fused.compute(),
+        sources={name: metric.compute() for name, metric in alone.items()},
+        known_miou=float((np.diag(confusion)[present] / union[present]).mean()),
+        names_right=float(np.mean(names)) if names else float("nan"),
+        named_regions=len(names),
+        visual_ms=float(np.median(visual_ms)),
+        head_ms=float(np.median(head_ms)),
+    )
+
+
+def anomaly_regions(
+    item: LabelledImage, visual: Mapping[str, FloatArray], min_region_px: int
+) -> Iterator[tuple[Mapping[str, Any], FloatArray]]:
+    """Yield each true anomaly's record and pooled CLIP embedding (D,)."""
+    for record in item.objects:
+        if record["known"]:
+            continue
+        mask = item.instances == record["instance"]
+        if mask.sum() < min_region_px:
+            continue
+        embedding = region_embedding(visual["clip_features"], mask)
+        if embedding is not None:
+            yield record, embedding

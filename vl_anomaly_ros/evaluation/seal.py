@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Renewing the hashes of a bundle after a file of it was changed on purpose."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from vl_anomaly_ros.engine.bundle import FILES
+
+
+def seal(
+    folder: Path, figures: dict[str, Any] | None = None, calibration: dict[str, Any] | None = None
+) -> None:
+    """Write new figures or a new calibration where given, and the hashes of all files, into a bundle."""
+    if calibration is not None:
+        write_yaml(folder / "calibration.yaml", calibration)
+    path = folder / "bundle.yaml"
+    description = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if figures is not None:
+        description["figures"] = figures
+    description["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    write_yaml(path, description)
+
+
+def write_yaml(path: Path, values: Any) -> None:
+    """Write plain values, keys in the order given."""
+    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The light graph, run once per vocabulary and frame: three anomaly sources and their weighted mean.
+
+Sources: VL-Anomaly (arXiv 2603.01029) for the three sources, VL4AD (2024) for the maximum over a class's
+prompts, merge groups and OOD prompts. How masks without any covering query count (their aligned probability
+goes to zero, so the pixel counts as unexplained) is our choice.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+INPUT_NAMES = (
+    "mask_logits", "class_logits", "mask_embeddings", "pixel_embeddings", "clip_features",
+    "text_bank", "aligned_mask", "clip_mask", "group_matrix", "detector_matrix",
+    "source_weights", "temperatures", "clip_dense_weight",
+)  # fmt: skip
+OUTPUT_NAMES = ("score", "sources", "class_map")
+_NO_PROMPT = 1e4  # cosines lie in -1..1: a row that far below the others has no weight
+_EPS = 1e-6
+
+
+class Head(nn.Module):
+    """What head.onnx computes; everything about the vocabulary is an input.
+
+    C classes (known first, then OOD), R prompt rows a class, G merge groups, Q queries, K detector classes,
+    D embedding size, (h, w) mask size, (hc, wc) size of the CLIP features.
+    """
+
+    def forward(
+        self,
+        mask_logits: Tensor,  # [Q, h, w]
+        class_logits: Tensor,  # [Q, K+1]
+        mask_embeddings: Tensor,  # [Q, D] unit
+        pixel_embeddings: Tensor,  # [D, h, w] unit
+        clip_features: Tensor,  # [D, hc, wc]
+        text_bank: Tensor,  # [C, R, D] unit rows, zero padding
+        aligned_mask: Tensor,  # [C, R]
+        clip_mask: Tensor,  # [C, R]
+        group_matrix: Tensor,  # [G, C]
+        detector_matrix: Tensor,  # [C, K]
+        source_weights: Tensor,  # [3] detector, text, clip
+        temperatures: Tensor,  # [2] aligned, clip
+        clip_dense_weight: Tensor,  # [1]
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return score [h, w], sources [3, h, w] and class_map int32 [h, w]."""
+        height, width = mask_logits.shape[-2:]
+        masks = mask_logits.sigmoid().flatten(1)  # [Q, N]
+        classes = class_logits.softmax(-1)  # [Q, K+1]
+        coverage = (1.0 - classes[:, -1:]) * masks  # w_q M_q
+
+        detector = detector_matrix @ (classes[:, :-1].T @ masks).clamp(max=1.0)
+
+        def per_mask(probabilities: Tensor) -> Tensor:
+            """[C, Q] -> [C, N], weighted by how far each query claims the pixel."""
+            return (probabilities @ coverage) / (coverage.sum(0, keepdim=True) + _EPS)
+
+        aligned_tau, clip_tau = temperatures[0], temperatures[1]
+        by_pixel = _class_probabilities(text_bank, aligned_mask, pixel_embeddings.flatten(1), aligned_tau)
+        by_mask = _class_probabilities(text_bank, aligned_mask, mask_embeddings.T, aligned_tau)
+        text = 0.5 * (by_pixel + per_mask(by_mask))
+
+        pooled = _pool(mask_logits, clip_features)  # [D, Q]
+        clip_by_mask = per_mask(_class_probabilities(text_bank, clip_mask, pooled, clip_tau))
+        dense = F.normalize(clip_features.flatten(1), dim=0)
+        clip_by_pixel = _class_probabilities(text_bank, clip_mask, dense, clip_tau)
+        clip_by_pixel = _resize(
+            clip_by_pixel.view(-1, clip_features.shape[-2], clip_features.shape[-1]), height, width
+        ).flatten(1)
+        clip = (1.0 - clip_dense_weight) * clip_by_mask + clip_dense_weight * clip_by_pixel
+
+        probabilities = torch.stack([detector, text, clip])  # [3, C, N]
+        groups = group_matrix @ probabilities  # [3, G, N]
+        sources = (1.0 - groups.amax(1)).clamp(0.0, 1.0)
+        weights = source_weights / source_weights.sum()
+        score = (weights[:, None] * sources).sum(0)
+        fused = (weights[:, None, None] * probabilities).sum(0)
+        known = group_matrix.amax(0)  # [C]
+        class_map = (fused + (known[:, None] - 1.0) * _NO_PROMPT).argmax(0)
+        return (
+            score.view(height, width),
+            sources.view(3, height, width),
+            class_map.to(torch.int32).view(height, width),
+        )
+
+
+def _class_probabilities(text_bank: Tensor, rows: Tensor, embeddings: Tensor, tau: Tensor) -> Tensor:
+    """Return softmax over classes [C, N] of the best prompt's cosine / tau; 0 for classes without a prompt."""
+    cosines = text_bank @ embeddings  # [C, R, N]
+    best = (cosines + (rows[..., None] - 1.0) * _NO_PROMPT).amax(1)
+    return (best / tau).softmax(0) * rows.amax(1)[:, None]
+
+
+def _pool(mask_logits: Tensor, features: Tensor) -> Tensor:
+    """Return unit mask-pooled features [D, Q]."""
+    masks = _resize(mask_logits.sigmoid(), features.shape[-2], features.shape[-1]).flatten(1)
+    pooled = features.flatten(1) @ masks.T / (masks.sum(1) + _EPS)
+    return F.normalize(pooled, dim=0)
+
+
+def _resize(maps: Tensor, height: int, width: int) -> Tensor:
+    """Resize [N, h, w] maps bilinearly; the sizes are constants of the graph."""
+    if int(maps.shape[-2]) == int(height) and int(maps.shape[-1]) == int(width):
+        return maps
+    return F.interpolate(maps[None], size=(int(height), int(width)), mode="bilinear", align_corners=False)[0]

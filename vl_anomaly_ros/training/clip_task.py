@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""CLIP pre-training on windows of simulated frames: regions of an image against captions.
+
+A region is an object's mask, its box, or a piece of a stuff class; its embedding is the mean of CLIP's dense
+features there, which is what mask pooling computes at run time.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import torch
+from open_clip.model import CLIP
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from vl_anomaly_ros.errors import TrainingError
+from vl_anomaly_ros.evaluation.image_set import ANOMALY
+from vl_anomaly_ros.model.clip import dense_features, encode_tokens
+from vl_anomaly_ros.training.captions import SYNONYMS, TEMPLATES, true_words
+from vl_anomaly_ros.training.config import TrainingConfig
+from vl_anomaly_ros.training.data import (
+    ImageSet,
+    Window,
+    augment,
+    normalise,
+    random_window,
+    to_tensor,
+)
+from vl_anomaly_ros.training.losses import most_specific, multi_positive_contrast
+from vl_anomaly_ros.training.parallel import world_size
+
+HELD_OUT_SPLITS = ("unseen", 3)
+MIN_OBJECT_PX = 24
+MIN_STUFF_PX = 256
+MAX_PER_CATEGORY = 2  # regions of one category in a window
+
+
+class ClipTask:
+    """CLIP, its image set and its captions."""
+
+    name = "clip"
+
+    def __init__(self, clip: CLIP, tokenizer: Tokenizer, images: ImageSet, config: TrainingConfig) -> None:
+        self.module: nn.Module = clip
+        self.clip = clip
+        self.images = images
+        self.config = config
+        self.categories = _categories(images)
+        names = sorted(self.categories)
+        self.row = {name: i for i, name in enumerate(names)}
+        words = [true_words(name, self.categories[name]) for name in names]
+        self.words = sorted({word for group in words for word in group})
+        self.truth = torch.tensor([[word in group for word in self.words] for group in words])
+        own = [{name, *SYNONYMS.get(name, ())} for name in names]
+        self.own = torch.tensor([[word in group for word in self.words] for group in own])
+        self.tokens = torch.tensor(
+            [
+                [tokenizer.encode(t.format(word)).ids for t in TEMPLATES]
+                for word in self.words
+            ]
+        )  # [words, templates, L]
+
+    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        """Contrast the regions of a batch of windows with captions, true and false."""
+        config, phase = self.config, self.config.clip_phase
+        windows, shares, categories = [], [], []
+        for _ in range(phase.batch_size // world_size()):
+            index, window = random_window(self.images, phase, generator, about_objects=0.8)
+            windows.append(window)
+            masks, names = window_regions(window, self.images, index, generator)
+            if masks:
+                shares.append(F.avg_pool2d(torch.from_numpy(np.stack(masks))[:, None], 4).flatten(1))
+            else:
+                shares.append(torch.zeros(0, phase.crop_height_px * phase.crop_width_px // 16))
+            categories += [self.row[name] for name in names]
+        pixels = normalise(augment(to_tensor(windows), generator), config.bundle.mean, config.bundle.std)
+        with torch.autocast("cpu", torch.bfloat16, enabled=phase.bfloat16):
+            features = dense_features(self.clip, pixels)
+            positive = self.truth[categories]
+            chosen = self._choose_words(positive, generator)
+            template = torch.randint(len(TEMPLATES), (len(chosen),), generator=generator)
+            captions = encode_tokens(self.clip, self.tokens[chosen, template])
+        maps = features.float().flatten(2)  # [B, D, cells]
+        pooled = F.normalize(
+            torch.cat([share @ cells.T for share, cells in zip(shares, maps.unbind())]), dim=-1
+        )
+        scale = self.clip.logit_scale.clamp(max=float(np.log(60.0))).exp()
+        logits = scale * pooled @ captions.float().T
+        positive = positive[:, chosen]
+        loss = multi_positive_contrast(logits, positive)
+        loss = loss + config.loss.specific_weight * most_specific(logits, self.own[categories][:, chosen])
+        with torch.no_grad():
+            best = logits.argmax(1)
+            right = self.own[categories][:, chosen][torch.arange(len(best)), best].float().mean()
+        return loss, {"right": float(right), "regions": float(len(categories)), "scale": float(scale.detach())}
+
+    def _choose_words(self, positive: Tensor, generator: torch.Generator) -> Tensor:
+        """Take words that are true of some region first, then others at random, up to the configured number."""
+        order = positive.any(0).float() + torch.rand(positive.shape[1], generator=generator)
+        return order.argsort(descending=True)[: self.config.loss.clip_texts]
+
+
+def _categories(images: ImageSet) -> dict[str, bool]:
+    """Return category -> known to the segmenter, over the set.
+
+    Raises:
+        TrainingError: the set holds a category of the split that no network may ever see.
+    """
+    found = dict.fromkeys(images.classes, True)
+    for objects in images.objects:
+        for item in objects.values():
+            if item.get("split") in HELD_OUT_SPLITS:
+                raise TrainingError(
+                    f"the CLIP image set holds {item['category']!r}, a category that no network may "
+                    "be trained on; make the set with the anomalies 'seen' only"
+                )
+            found[str(item["category"])] = bool(item["known"])
+    return found
+
+
+def window_regions(
+    window: Window, images: ImageSet, index: int, generator: torch.Generator
+) -> tuple[list[np.ndarray], list[str]]:
+    """List the regions of a window: masks (h, w) float32 and their categories."""
+    masks: list[np.ndarray] = []
+    names: list[str] = []
+    objects = images.objects[index]
+    ids, counts = np.unique(window.instances, return_counts=True)
+    taken: Counter[str] = Counter()
+    for place in np.argsort(-counts).tolist():
+        instance, count = int(ids[place]), int(counts[place])
+        if instance not in objects or count < MIN_OBJECT_PX:
+            continue
+        name = str(objects[instance]["category"])
+        if taken[name] >= MAX_PER_CATEGORY:
+            continue
+        mask = window.instances == instance
+        taken[name] += 1
+        masks.append(mask.astype(np.float32))
+        names.append(name)
+        if torch.rand((), generator=generator) < 0.25:  # the box too, as CLIP crops hold background
+            ys, xs = np.nonzero(mask)
+            box = np.zeros(mask.shape, np.float32)
+            box[ys.min() : ys.max() + 1, xs.min() : xs.max() + 1] = 1.0
+            if box.sum() < 2.0 * count:
+                masks.append(box)
+                names.append(name)
+    for value in np.unique(window.semantic).tolist():
+        if value >= ANOMALY or images.classes[value] in taken:
+            continue
+        mask = (window.semantic == value).astype(np.float32)
+        if torch.rand((), generator=generator) < 0.7:  # a piece, so that dense features are right everywhere
+            mask *= _random_box(mask.shape[0], mask.shape[1], generator)
+        if mask.sum() >= MIN_STUFF_PX:
+            masks.append(mask)
+            names.append(images.classes[value])
+    return masks, names
+
+
+def _random_box(height: int, width: int, generator: torch.Generator) -> np.ndarray:
+    y, x, v, u = torch.rand(4, generator=generator).tolist()
+    box_height, box_width = int(height * (0.15 + 0.5 * v)), int(width * (0.15 + 0.5 * u))
+    top, left = int(y * (height - box_height)), int(x * (width - box_width))
+    box = np.zeros((height, width), np.float32)
+    box[top : top + box_height, left : left + box_width] = 1.0
+    return box

@@ -1,0 +1,157 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every setting of a training run, read from one YAML file; unknown keys are refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from vl_anomaly_ros.errors import TrainingError
+from vl_anomaly_ros.model.clip import ClipConfig
+from vl_anomaly_ros.model.segmenter import SegmenterConfig
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ImageSetConfig:
+    """A simulated image set: its folder under the run folder and what `generate_images` is asked for."""
+
+    path: str
+    count: int
+    seed: int
+    anomalies: str = "none"  # which split of the catalogue: none, seen, unseen or all
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """The four image sets; calibration and test never share a seed with training."""
+
+    clip: ImageSetConfig = ImageSetConfig("data/clip", 1500, 1000, "seen")
+    segment: ImageSetConfig = ImageSetConfig("data/seg", 2000, 2000, "none")
+    calibration: ImageSetConfig = ImageSetConfig("data/calib", 150, 3000, "seen")
+    test: ImageSetConfig = ImageSetConfig("data/test", 200, 4000, "seen")
+
+
+@dataclass(frozen=True)
+class PhaseConfig:
+    """Optimisation of one phase."""
+
+    steps: int = 1000
+    batch_size: int = 8
+    crop_height_px: int = 128
+    crop_width_px: int = 256
+    scale_min: float = 0.7  # pixels of the crop per pixel of the image
+    scale_max: float = 1.6
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.02
+    warmup_steps: int = 100
+    gradient_norm: float = 5.0
+    ema_decay: float = 0.998
+    bfloat16: bool = True
+    checkpoint_every: int = 200
+    log_every: int = 20
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and temperatures of the losses."""
+
+    class_weight: float = 2.0
+    mask_weight: float = 5.0
+    dice_weight: float = 2.0
+    no_object_weight: float = 0.1
+    pixel_weight: float = 1.0  # lambda_pix of the PL-Aligner
+    query_weight: float = 0.5  # lambda_mask of the PL-Aligner
+    aligned_tau: float = 0.07
+    specific_weight: float = 0.5  # of a region's own name against more general words
+    clip_texts: int = 96  # captions a step, those of the regions first
+
+
+@dataclass(frozen=True)
+class BundleConfig:
+    """What is written beside the weights."""
+
+    name: str = "sim-nano"
+    version: str = "0.1.0"
+    licence: str = "Apache-2.0"
+    width_px: int = 512
+    height_px: int = 256
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    learned_contexts: int = 4
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """A whole run."""
+
+    seed: int = 0
+    processes: int = 2  # of one thread each; a batch is shared among them
+    data: DataConfig = field(default_factory=DataConfig)
+    clip: ClipConfig = field(default_factory=ClipConfig)
+    segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
+    clip_phase: PhaseConfig = field(default_factory=PhaseConfig)
+    segment_phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
+    loss: LossConfig = field(default_factory=LossConfig)
+    bundle: BundleConfig = field(default_factory=BundleConfig)
+
+
+def from_mapping(kind: type[T], values: Any, where: str = "config") -> T:
+    """Build a dataclass from plain values.
+
+    Raises:
+        TrainingError: a key is unknown or the value is no mapping.
+    """
+    if not isinstance(values, dict):
+        raise TrainingError(f"{where}: expected a mapping, got {type(values).__name__}")
+    hints = get_type_hints(kind)
+    unknown = sorted(set(values) - set(hints))
+    if unknown:
+        raise TrainingError(f"{where}: unknown setting {unknown[0]!r}; known: {', '.join(sorted(hints))}")
+    built = {key: _convert(hints[key], value, f"{where}.{key}") for key, value in values.items()}
+    return kind(**built)
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint):
+        return from_mapping(hint, value, where)  # type: ignore[arg-type]
+    arguments = getattr(hint, "__args__", ())
+    if arguments and dataclasses.is_dataclass(arguments[0]):
+        return tuple(
+            from_mapping(arguments[0], item, f"{where}[{i}]")  # type: ignore[arg-type]
+            for i, item in enumerate(value)
+        )
+    if arguments:
+        return tuple(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint):
+        raise TrainingError(f"{where}: expected {hint.__name__}, got {value!r}")
+    return value
+
+
+def load_config(path: Path) -> TrainingConfig:
+    """Read a training configuration.
+
+    Raises:
+        TrainingError: the file is missing, is no YAML, or holds an unknown setting.
+    """
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError) as error:
+        raise TrainingError(f"cannot read the training configuration {path}: {error}") from error
+    return from_mapping(TrainingConfig, values or {}, path.name)
+
+
+def to_mapping(config: Any) -> Any:
+    """Return plain YAML values of a (nested) configuration."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        return {f.name: to_mapping(getattr(config, f.name)) for f in dataclasses.fields(config)}
+    if isinstance(config, (tuple, list)):
+        return [to_mapping(item) for item in config]
+    return config

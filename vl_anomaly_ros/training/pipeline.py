@@ -1,0 +1,242 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The stages of a run, each resumable: data, CLIP, segmenter with PL-Aligner, bundle, calibration, figures."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from open_clip.model import CLIP
+from tokenizers import Tokenizer
+from torch import Tensor
+
+from vl_anomaly_ros.engine.bundle import load_bundle
+from vl_anomaly_ros.errors import TrainingError
+from vl_anomaly_ros.evaluation.anomaly import BundleRunner, Evaluation, evaluate
+from vl_anomaly_ros.evaluation.calibration import calibrate
+from vl_anomaly_ros.evaluation.image_set import ImageSet as FolderImageSet
+from vl_anomaly_ros.evaluation.seal import seal, write_yaml
+from vl_anomaly_ros.model.aligner import PLAligner
+from vl_anomaly_ros.model.clip import build_clip
+from vl_anomaly_ros.model.segmenter import Segmenter
+from vl_anomaly_ros.training import captions
+from vl_anomaly_ros.training.clip_task import ClipTask
+from vl_anomaly_ros.training.config import ImageSetConfig, TrainingConfig, to_mapping
+from vl_anomaly_ros.training.data import load_image_set
+from vl_anomaly_ros.training.export import export_bundle
+from vl_anomaly_ros.training.loop import load_average, run_phase
+from vl_anomaly_ros.training.parallel import rank, run_together
+from vl_anomaly_ros.training.segment_task import SegmentTask, build_aligner
+from vl_anomaly_ros.training.tokenizer import train_tokenizer
+from vl_anomaly_ros.training.vocabulary import make_vocabulary
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """A training run in a folder.
+
+    Args:
+        config: resolved configuration.
+        folder: checkpoints, metrics, data and the resolved configuration live here.
+        data: where the image sets are (their paths in the configuration are relative to it).
+    """
+
+    def __init__(self, config: TrainingConfig, folder: Path, data: Path | None = None) -> None:
+        self.config = config
+        self.folder = folder
+        self.data = data or folder
+        folder.mkdir(parents=True, exist_ok=True)
+        self._record_config()
+        torch.manual_seed(config.seed)
+        self.tokenizer = self._tokenizer()
+
+    def train(self) -> None:
+        """Train every phase that is not finished, in as many processes as configured."""
+        for source in (self.config.data.clip, self.config.data.segment):
+            self.image_set(source)
+        run_together(_train, self.config.processes, self.config, self.folder, self.data)
+
+    def train_clip(self) -> None:
+        """Pre-train CLIP on the set with anomalies of the split that it may see."""
+        images = load_image_set(self.image_set(self.config.data.clip))
+        torch.manual_seed(self.config.seed)
+        clip = build_clip(self.config.clip, self.tokenizer.get_vocab_size())
+        task = ClipTask(clip.to(memory_format=torch.channels_last), self.tokenizer, images, self.config)
+        taught = sorted(name for name, known in task.categories.items() if not known)
+        if rank() == 0:
+            write_yaml(self.folder / "taught.yaml", {"classes": images.classes, "taught": taught})
+        run_phase(task, self.config.clip_phase, self.folder, self.config.seed)
+
+    def train_segmenter(self) -> None:
+        """Train segmenter and PL-Aligner on known classes, phase after phase."""
+        clip = self.load_clip()
+        images = load_image_set(self.image_set(self.config.data.segment))
+        torch.manual_seed(self.config.seed + 1)
+        segmenter = Segmenter(self.config.segmenter, len(images.classes)).to(memory_format=torch.channels_last)
+        aligner = build_aligner(clip, self.tokenizer, self.config)
+        negatives = list(make_vocabulary(images.classes, self._meta()["taught"])["ood_prompts"])
+        for index, phase in enumerate(self.config.segment_phases):
+            task = SegmentTask(
+                f"segment-{index}", segmenter, aligner, clip, self.tokenizer, images, negatives,
+                self.config, phase,
+            )  # fmt: skip
+            average = run_phase(task, phase, self.folder, self.config.seed + 10 + index)
+            task.module.load_state_dict(average)
+
+    def export(self, bundle: Path) -> None:
+        """Write a bundle from the newest checkpoints."""
+        clip = self.load_clip()
+        segmenter, aligner, steps = self.load_segmenter(clip)
+        meta = self._meta()
+        export_bundle(
+            bundle, self.config, clip, self.tokenizer, segmenter, aligner, meta["classes"], meta["taught"],
+            provenance=self._provenance(steps),
+        )  # fmt: skip
+        write_yaml(bundle / "training.yaml", to_mapping(self.config))
+
+    def calibrate(self, bundle: Path) -> None:
+        """Replace the bundle's calibration by one learned on the calibration set."""
+        source = self.config.data.calibration
+        images = FolderImageSet(self.image_set(source))
+        runner = BundleRunner(load_bundle(bundle), self.config.processes)
+        found = calibrate(
+            runner, images, measured_on=describe(source), progress=_every(25, "calibration", len(images))
+        )
+        seal(bundle, calibration=found)
+
+    def evaluate(self, bundle: Path) -> Evaluation:
+        """Measure the bundle on the test set and write the figures into it."""
+        source = self.config.data.test
+        runner = BundleRunner(load_bundle(bundle), self.config.processes)
+        result = evaluate(runner, FolderImageSet(self.image_set(source)))
+        seal(bundle, figures=figures(result, describe(source)))
+        return result
+
+    def image_set(self, source: ImageSetConfig) -> Path:
+        """Return the folder of a set, made now if it is absent."""
+        path = self.data / source.path
+        if not (path / "dataset.yaml").exists():
+            from vl_anomaly_ros.simulation.images import generate_images
+
+            log.info("making %d images in %s", source.count, path)
+            generate_images(
+                path, count=source.count, seed=source.seed, anomalies=source.anomalies,
+                width=self.config.bundle.width_px, height=self.config.bundle.height_px,
+                workers=self.config.processes,
+            )  # fmt: skip
+        return path
+
+    def load_clip(self) -> CLIP:
+        """Return CLIP with its averaged weights."""
+        clip = build_clip(self.config.clip, self.tokenizer.get_vocab_size())
+        clip.load_state_dict(load_average(self.folder / "clip.pt"))
+        return clip.eval()
+
+    def load_segmenter(self, clip: CLIP) -> tuple[Segmenter, PLAligner, str]:
+        """Return segmenter and aligner of the newest phase, and which it was.
+
+        Raises:
+            TrainingError: no phase has a checkpoint yet.
+        """
+        segmenter = Segmenter(self.config.segmenter, len(self._meta()["classes"]))
+        aligner = build_aligner(clip, self.tokenizer, self.config)
+        both = torch.nn.ModuleDict({"segmenter": segmenter, "aligner": aligner})
+        for index in reversed(range(len(self.config.segment_phases))):
+            path = self.folder / f"segment-{index}.pt"
+            if path.exists():
+                state: dict[str, Tensor] = load_average(path)
+                both.load_state_dict(state)
+                return segmenter.eval(), aligner.eval(), path.stem
+        raise TrainingError(f"{self.folder}: no checkpoint of the segmenter; train it first")
+
+    def _meta(self) -> dict[str, Any]:
+        path = self.folder / "taught.yaml"
+        if not path.exists():
+            raise TrainingError(f"{path} is missing; train CLIP first")
+        return dict(yaml.safe_load(path.read_text(encoding="utf-8")))
+
+    def _tokenizer(self) -> Tokenizer:
+        path = self.folder / "tokenizer.json"
+        if not path.exists():
+            contexts = self.config.bundle.learned_contexts
+            tokenizer = train_tokenizer(captions.corpus(), self.config.clip.context_length, contexts)
+            tokenizer.save(str(path))
+        return Tokenizer.from_file(str(path))
+
+    def _record_config(self) -> None:
+        """Write the resolved configuration beside the weights; another one may not reuse the folder."""
+        path = self.folder / "config.yaml"
+        values = to_mapping(self.config)
+        if path.exists() and yaml.safe_load(path.read_text(encoding="utf-8")) != values:
+            raise TrainingError(
+                f"{path} holds another configuration than the one given; use another --out, or delete that folder"
+            )
+        if not path.exists():
+            write_yaml(path, values)
+
+    def _provenance(self, phase: str) -> str:
+        sets = self.config.data
+        return (
+            f"Trained from scratch on simulated images only (seed {self.config.seed}, torch {torch.__version__}, "
+            f"{platform.machine()}). CLIP: {describe(sets.clip)}. Segmenter and PL-Aligner ({phase}): "
+            f"{describe(sets.segment)}. Knows the simulated world, not the real one."
+        )
+
+
+def _train(config: TrainingConfig, folder: Path, data: Path) -> None:
+    """Train in one of the processes."""
+    logging.basicConfig(level=logging.INFO if rank() == 0 else logging.WARNING, format="%(message)s")
+    run = Run(config, folder, data)
+    run.train_clip()
+    run.train_segmenter()
+
+
+def describe(source: ImageSetConfig) -> str:
+    """Return a set in words."""
+    kind = "known classes only" if source.anomalies == "none" else f"anomalies of split '{source.anomalies}'"
+    return f"{source.count} simulated images of seed {source.seed}, {kind}"
+
+
+def figures(result: Evaluation, test_set: str) -> dict[str, Any]:
+    """Return what bundle.yaml records of an evaluation."""
+    return {
+        "test_set": test_set,
+        "auprc": round(result.fused.auprc, 4),
+        "fpr95": round(result.fused.fpr95, 4),
+        "auroc": round(result.fused.auroc, 4),
+        "anomaly_share": round(result.fused.anomaly_share, 5),
+        "sources": {
+            name: {"auprc": round(f.auprc, 4), "fpr95": round(f.fpr95, 4), "auroc": round(f.auroc, 4)}
+            for name, f in result.sources.items()
+        },
+        "known_miou": round(result.known_miou, 4),
+        "names_right": round(result.names_right, 4),
+        "named_regions": result.named_regions,
+    }
+
+
+def shortened(config: TrainingConfig, steps: int) -> TrainingConfig:
+    """Return the configuration with every phase cut to a few steps, to try the machinery."""
+
+    def cut(phase: Any) -> Any:
+        return dataclasses.replace(phase, steps=steps, warmup_steps=1, checkpoint_every=steps, log_every=1)
+
+    return dataclasses.replace(
+        config,
+        clip_phase=cut(config.clip_phase),
+        segment_phases=tuple(cut(phase) for phase in config.segment_phases),
+    )
+
+
+def _every(step: int, what: str, total: int) -> Any:
+    def note(done: int) -> None:
+        if done % step == 0:
+            log.info("%s: %d of %d images", what, done, total)
+
+    return note
