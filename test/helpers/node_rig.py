@@ -31,6 +31,7 @@ from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image, PointCloud2, PointField
 from std_msgs.msg import Header
 from std_srvs.srv import SetBool
@@ -67,6 +68,7 @@ TRANSITIONS = {
     "activate": Transition.TRANSITION_ACTIVATE,
     "deactivate": Transition.TRANSITION_DEACTIVATE,
     "cleanup": Transition.TRANSITION_CLEANUP,
+    "shutdown": Transition.TRANSITION_ACTIVE_SHUTDOWN,
 }
 
 
@@ -129,6 +131,7 @@ class NodeRig:
             "/camera_info": self.node.create_publisher(CameraInfo, "/camera_info", 10),
             "/points": self.node.create_publisher(PointCloud2, "/points", 10),
             "/tf_static": self.node.create_publisher(TFMessage, "/tf_static", latched),
+            "/clock": self.node.create_publisher(Clock, "/clock", 10),
         }
 
     def __enter__(self) -> NodeRig:  # noqa: PYI034 - typing.Self is younger than Python 3.10

@@ -12,7 +12,9 @@ import pytest
 pytest.importorskip("rclpy", reason="rclpy is not installed: ./run makes an environment that has it")
 pytest.importorskip("vl_anomaly_ros.msg", reason="the messages are not built: ./run builds them")
 
+from builtin_interfaces.msg import Time
 from node_rig import OUTPUTS, NodeRig
+from rosgraph_msgs.msg import Clock
 from std_srvs.srv import SetBool
 from vl_anomaly_ros.msg import KnownClass
 from vl_anomaly_ros.srv import GetVocabulary, SetVocabulary
@@ -180,3 +182,26 @@ def test_diagnostics_say_what_is_wrong(start_node: Start) -> None:
     rig.answer(3)
     missing = diagnostics(rig, "sync", b"\x01")
     assert "point cloud" in missing.message
+
+
+def test_shutdown_from_active_and_then_a_signal(start_node: Start) -> None:
+    rig = start_node()
+    rig.start()
+    assert rig.transition("shutdown")
+    assert rig.state() == "finalized"
+    assert rig.stop() == 0
+    assert "Unable to start transition" not in rig.log.read_text()
+
+
+def test_time_that_jumps_back_is_noticed_and_work_goes_on(start_node: Start) -> None:
+    rig = start_node(use_sim_time="true", sync__wait_s="0.5")
+    rig.start()
+    rig.send_tf()
+    clock = rig.publishers["/clock"]
+    rig.until(lambda: clock.get_subscription_count() > 0, "the node hears the clock")
+    clock.publish(Clock(clock=Time(sec=100)))
+    assert names_at(rig, 100) == ["dog"]
+    clock.publish(Clock(clock=Time(sec=10)))
+    rig.until(lambda: "time jumped by -90.000 s" in rig.log.read_text(), "the jump in the log")
+    assert names_at(rig, 10) == ["dog"]
+    assert rig.answer(10)["hazard_zones"].points_used

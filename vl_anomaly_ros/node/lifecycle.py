@@ -64,6 +64,7 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
         self._statistics: Statistics | None = None
         self._diagnostics_timer: Timer | None = None
         self.enabled = True
+        self.finalized = False
         declare_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
         self._services_of_camera = Services(self)
@@ -135,6 +136,7 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
         """From any state: end everything."""
         del state
         self._release()
+        self.finalized = True
         return TransitionCallbackReturn.SUCCESS
 
     @_logged

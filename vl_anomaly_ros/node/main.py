@@ -46,7 +46,8 @@ def main(args: Sequence[str] | None = None) -> int:
             autostart(node)
         while not stop and rclpy.ok():
             executor.spin_once(timeout_sec=_WAKE_S)
-        node.trigger_shutdown()
+        if not node.finalized:
+            node.trigger_shutdown()
     finally:
         package_log.removeHandler(handler)
         executor.remove_node(node)
