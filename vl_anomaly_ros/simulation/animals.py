@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: RUF005 (offsets are added to arrays here; no lists are joined)
 """Shapes of animals: four-legged ones from a table of proportions, and a few others."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -50,20 +52,24 @@ _KINDS: dict[str, Quadruped] = {
 }  # fmt: skip
 
 
-def _horns(kind: str, rng: Rng, head: np.ndarray, size: float) -> list[Part]:
+def _horns(kind: str, rng: Rng, head: np.ndarray) -> list[Part]:
     if kind == "antlers" and rng.random() < 0.7:
         tines: list[Mesh] = []
         for side in (-1, 1):
             points = [head + np.array([0.0, side * 0.04, 0.08]) + np.array(o) * [1, side, 1] for o in
                       ((0, 0, 0), (-0.1, 0.12, 0.18), (-0.06, 0.2, 0.38), (0.06, 0.22, 0.5))]  # fmt: skip
-            tines += [limb(a, b, 0.022, 0.016, points=5) for a, b in zip(points[:-1], points[1:], strict=True)]
+            tines += [limb(a, b, 0.022, 0.016, points=5) for a, b in pairwise(points)]
             tines += [limb(p, p + np.array([0.16, 0.02 * side, 0.12]), 0.016, 0.006, points=5) for p in points[1:3]]
         return [Part(combine(tines), "bark", (0.75, 0.66, 0.52))]
     if kind == "horns" and rng.random() < 0.7:
-        pair = [limb(head + [-0.04, s * 0.08, 0.1], head + [0.02, s * 0.26, 0.24], 0.03, 0.008, points=6) for s in (-1, 1)]
+        pair = [
+            limb(head + [-0.04, s * 0.08, 0.1], head + [0.02, s * 0.26, 0.24], 0.03, 0.008, points=6) for s in (-1, 1)
+        ]
         return [Part(combine(pair), "plain", (0.85, 0.8, 0.7))]
     if kind == "tusks":
-        pair = [limb(head + [0.2, s * 0.07, -0.08], head + [0.3, s * 0.1, 0.04], 0.02, 0.006, points=5) for s in (-1, 1)]
+        pair = [
+            limb(head + [0.2, s * 0.07, -0.08], head + [0.3, s * 0.1, 0.04], 0.02, 0.006, points=5) for s in (-1, 1)
+        ]
         return [Part(combine(pair), "plain", (0.93, 0.9, 0.8))]
     return []
 
@@ -102,7 +108,10 @@ def quadruped(rng: Rng, kind: str, shoulder_m: float) -> Shape:
             hip = np.array([x, side * girth * 0.55, spine - girth * 0.4])
             knee = np.array([x + swing, side * girth * 0.5, k.legs * 0.5])
             foot = np.array([x + swing * 1.6 - 0.02, side * girth * 0.5, 0.0])
-            legs += [limb(hip, knee, k.leg_radius * 2.0, k.leg_radius), limb(knee, foot, k.leg_radius, k.leg_radius * 0.9)]
+            legs += [
+                limb(hip, knee, k.leg_radius * 2.0, k.leg_radius),
+                limb(knee, foot, k.leg_radius, k.leg_radius * 0.9),
+            ]
     dark: Colour = (colour[0] * 0.6, colour[1] * 0.6, colour[2] * 0.6)
     limbs = dark if kind in ("sheep", "wild boar") or rng.random() < 0.3 else colour
     face = limbs if kind == "sheep" else colour
@@ -112,7 +121,7 @@ def quadruped(rng: Rng, kind: str, shoulder_m: float) -> Shape:
         Part(combine(legs), "fur", limbs),
         Part(combine(tail), "fur", dark if kind in ("horse", "cow") else colour),
         Part(blob((k.head * 0.3, k.head * 0.3, k.head * 0.25), muzzle), "plain", (0.1, 0.08, 0.08)),
-        *_horns(k.horns, rng, head, k.head),
+        *_horns(k.horns, rng, head),
     ]
     if k.horns == "mane":
         parts.append(Part(limb(root + [-0.12, 0, girth * 0.5], head + [-0.12, 0, 0.08], 0.07, 0.05), "fur", dark))
@@ -156,7 +165,9 @@ def kangaroo(rng: Rng, size_m: float) -> Shape:
     head = np.array([0.16, 0.0, 0.88])
     neck = limb((0.1, 0, 0.72), head, 0.07, 0.05)
     face = [blob((0.08, 0.055, 0.065), head), limb(head, head + [0.12, 0, -0.03], 0.05, 0.03)]
-    ears = [limb(head + [-0.02, s * 0.03, 0.04], head + [-0.04, s * 0.06, 0.16], 0.025, 0.01, points=5) for s in (-1, 1)]
+    ears = [
+        limb(head + [-0.02, s * 0.03, 0.04], head + [-0.04, s * 0.06, 0.16], 0.025, 0.01, points=5) for s in (-1, 1)
+    ]
     legs, arms = [], []
     for s in (-1, 1):
         legs += [limb((-0.03, s * 0.12, 0.28), (0.12, s * 0.15, 0.22), 0.12, 0.07),

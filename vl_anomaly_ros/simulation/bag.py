@@ -4,7 +4,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,20 +13,30 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import Stores, get_typestore
 
-from ..errors import SimulationError
+from vl_anomaly_ros.errors import SimulationError
+
 from .camera import Intrinsics
 from .lidar import Sweep
 from .scene import FloatArray
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 _FOREVER = QosTime(2147483647, 4294967295)
 
 
 def _qos(depth: int, *, reliable: bool, latched: bool = False) -> Qos:
     return Qos(
-        QosHistory.KEEP_LAST, depth, QosReliability.RELIABLE if reliable else QosReliability.BEST_EFFORT,
-        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE, _FOREVER, _FOREVER, QosLiveliness.AUTOMATIC,
-        _FOREVER, avoid_ros_namespace_conventions=False,
-    )  # fmt: skip
+        QosHistory.KEEP_LAST,
+        depth,
+        QosReliability.RELIABLE if reliable else QosReliability.BEST_EFFORT,
+        QosDurability.TRANSIENT_LOCAL if latched else QosDurability.VOLATILE,
+        _FOREVER,
+        _FOREVER,
+        QosLiveliness.AUTOMATIC,
+        _FOREVER,
+        avoid_ros_namespace_conventions=False,
+    )
 
 
 def quaternion_of(rotation: FloatArray) -> tuple[float, float, float, float]:
@@ -68,7 +79,7 @@ class BagWriter:
         self._writer.set_compression(CompressionMode.STORAGE, CompressionFormat.ZSTD)
         self._connections: dict[str, Any] = {}
 
-    def __enter__(self) -> BagWriter:
+    def __enter__(self) -> Self:
         self._writer.open()
         image = ("/camera/image_raw", "Image") if self._raw else ("/camera/image_raw/compressed", "CompressedImage")
         for topic, kind, qos in (
@@ -83,7 +94,9 @@ class BagWriter:
             self._connections["image" if "image_raw" in topic else topic] = connection
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: Any) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._writer.__exit__(kind, value, trace)
 
     # -- messages ---------------------------------------------------------------------------------------------------
@@ -115,11 +128,22 @@ class BagWriter:
     def camera_info(self, log_ns: int, stamp_ns: int, intrinsics: Intrinsics) -> None:
         """Intrinsics at the stamp of the picture they belong to."""
         k = intrinsics.matrix
-        roi = self._type("sensor_msgs/msg/RegionOfInterest")(x_offset=0, y_offset=0, height=0, width=0, do_rectify=False)
+        roi = self._type("sensor_msgs/msg/RegionOfInterest")(
+            x_offset=0, y_offset=0, height=0, width=0, do_rectify=False
+        )
         message = self._type("sensor_msgs/msg/CameraInfo")(
-            header=self._header(stamp_ns, "camera_front_optical"), height=intrinsics.height_px, width=intrinsics.width_px,
-            distortion_model="plumb_bob", d=np.zeros(5), k=k.ravel(), r=np.eye(3).ravel(),
-            p=np.hstack([k, np.zeros((3, 1))]).ravel(), binning_x=0, binning_y=0, roi=roi)  # fmt: skip
+            header=self._header(stamp_ns, "camera_front_optical"),
+            height=intrinsics.height_px,
+            width=intrinsics.width_px,
+            distortion_model="plumb_bob",
+            d=np.zeros(5),
+            k=k.ravel(),
+            r=np.eye(3).ravel(),
+            p=np.hstack([k, np.zeros((3, 1))]).ravel(),
+            binning_x=0,
+            binning_y=0,
+            roi=roi,
+        )
         self._write("/camera/camera_info", log_ns, message)
 
     def cloud(self, log_ns: int, stamp_ns: int, sweep: Sweep) -> None:
@@ -128,12 +152,21 @@ class BagWriter:
         kind = np.dtype([("xyz", "<f4", 3), ("intensity", "<f4"), ("ring", "<u2")])
         points = np.zeros(len(sweep.points), kind)
         points["xyz"], points["intensity"], points["ring"] = sweep.points, sweep.intensity, sweep.ring
-        fields = [field(name=name, offset=4 * i, datatype=7, count=1) for i, name in enumerate(("x", "y", "z", "intensity"))]
+        fields = [
+            field(name=name, offset=4 * i, datatype=7, count=1) for i, name in enumerate(("x", "y", "z", "intensity"))
+        ]
         fields.append(field(name="ring", offset=16, datatype=4, count=1))
         message = self._type("sensor_msgs/msg/PointCloud2")(
-            header=self._header(stamp_ns, "lidar_top"), height=1, width=len(points), fields=fields, is_bigendian=False,
-            point_step=kind.itemsize, row_step=kind.itemsize * len(points), data=np.frombuffer(points.tobytes(), np.uint8),
-            is_dense=True)  # fmt: skip
+            header=self._header(stamp_ns, "lidar_top"),
+            height=1,
+            width=len(points),
+            fields=fields,
+            is_bigendian=False,
+            point_step=kind.itemsize,
+            row_step=kind.itemsize * len(points),
+            data=np.frombuffer(points.tobytes(), np.uint8),
+            is_dense=True,
+        )
         self._write("/lidar/points", log_ns, message)
 
     def _transform(self, stamp_ns: int, parent: str, child: str, pose: FloatArray) -> Any:
@@ -149,16 +182,23 @@ class BagWriter:
         transforms = [self._transform(stamp_ns, "base_link", child, pose) for child, pose in poses.items()]
         self._write("/tf_static", log_ns, self._type("tf2_msgs/msg/TFMessage")(transforms=transforms))
 
-    def odometry(self, log_ns: int, stamp_ns: int, pose_odom_base: FloatArray, speed_mps: float, yaw_rate: float) -> None:
+    def odometry(
+        self, log_ns: int, stamp_ns: int, pose_odom_base: FloatArray, speed_mps: float, yaw_rate: float
+    ) -> None:
         """/odom and the transform odom -> base_link."""
         transform = self._transform(stamp_ns, "odom", "base_link", pose_odom_base)
         self._write("/tf", log_ns, self._type("tf2_msgs/msg/TFMessage")(transforms=[transform]))
         point, vector = self._type("geometry_msgs/msg/Point"), self._type("geometry_msgs/msg/Vector3")
         pose = self._type("geometry_msgs/msg/Pose")(
-            position=point(*(float(v) for v in pose_odom_base[:3, 3])), orientation=transform.transform.rotation)  # fmt: skip
-        twist = self._type("geometry_msgs/msg/Twist")(linear=vector(speed_mps, 0.0, 0.0), angular=vector(0.0, 0.0, yaw_rate))
+            position=point(*(float(v) for v in pose_odom_base[:3, 3])), orientation=transform.transform.rotation
+        )
+        twist = self._type("geometry_msgs/msg/Twist")(
+            linear=vector(speed_mps, 0.0, 0.0), angular=vector(0.0, 0.0, yaw_rate)
+        )
         message = self._type("nav_msgs/msg/Odometry")(
-            header=self._header(stamp_ns, "odom"), child_frame_id="base_link",
+            header=self._header(stamp_ns, "odom"),
+            child_frame_id="base_link",
             pose=self._type("geometry_msgs/msg/PoseWithCovariance")(pose=pose, covariance=np.zeros(36)),
-            twist=self._type("geometry_msgs/msg/TwistWithCovariance")(twist=twist, covariance=np.zeros(36)))  # fmt: skip
+            twist=self._type("geometry_msgs/msg/TwistWithCovariance")(twist=twist, covariance=np.zeros(36)),
+        )
         self._write("/odom", log_ns, message)

@@ -56,7 +56,7 @@ class Mounting:
     yaw_rad: float = 0.0
 
     def pose_base_camera(self) -> FloatArray:
-        """T_base_camera (4, 4): maps the optical frame (x right, y down, z forward) to base_link. Pitch > 0 looks down."""
+        """T_base_camera (4, 4): optical frame (x right, y down, z forward) to base_link; pitch > 0 looks down."""
         cp, sp, cy, sy = np.cos(self.pitch_rad), np.sin(self.pitch_rad), np.cos(self.yaw_rad), np.sin(self.yaw_rad)
         turn = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]]) @ np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
         optical = np.array([[0.0, 0, 1], [-1, 0, 0], [0, -1, 0]])

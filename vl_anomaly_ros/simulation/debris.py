@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: RUF005 (offsets are added to arrays here; no lists are joined)
 """Shapes of lost loads, building-site goods and litter."""
 
 from __future__ import annotations
@@ -23,12 +24,29 @@ def _rolled(rng: Rng, chance: float = 0.5) -> np.ndarray | None:
 def tyre(rng: Rng, size_m: float) -> Shape:
     """Tyre of diameter `size_m`, flat or upright, with or without its rim."""
     r, w = size_m / 2, size_m * float(rng.uniform(0.14, 0.2))
-    ring = lathe([[0.58 * r, -w], [0.9 * r, -w], [r, -0.6 * w], [r, 0.6 * w], [0.9 * r, w], [0.58 * r, w], [0.55 * r, 0],
-                  [0.58 * r, -w]], points=20)  # fmt: skip
+    ring = lathe(
+        [
+            [0.58 * r, -w],
+            [0.9 * r, -w],
+            [r, -0.6 * w],
+            [r, 0.6 * w],
+            [0.9 * r, w],
+            [0.58 * r, w],
+            [0.55 * r, 0],
+            [0.58 * r, -w],
+        ],
+        points=20,
+    )
     parts = [Part(ring, "tread", (0.14, 0.14, 0.145))]
     if rng.random() < 0.4:
-        parts.append(Part(lathe([[0.02, -0.5 * w], [0.57 * r, -0.7 * w], [0.57 * r, 0.7 * w], [0.02, 0.5 * w]]), "metal",
-                          (0.6, 0.6, 0.62), 0.5))  # fmt: skip
+        parts.append(
+            Part(
+                lathe([[0.02, -0.5 * w], [0.57 * r, -0.7 * w], [0.57 * r, 0.7 * w], [0.02, 0.5 * w]]),
+                "metal",
+                (0.6, 0.6, 0.62),
+                0.5,
+            )
+        )
     return make_shape(parts, rotation=_rolled(rng, 0.4))
 
 
@@ -66,7 +84,9 @@ def log(rng: Rng, size_m: float) -> Shape:
     trunk = loft(np.stack([xs, r + wobble, np.linspace(r, 0.8 * r, 6), np.linspace(r, 0.8 * r, 6)], 1), points=10)
     stubs = [limb((x, 0, r), (x + 0.2, float(rng.uniform(-1, 1)) * 0.6, r + float(rng.uniform(0.1, 0.6))), 0.05, 0.03)
              for x in rng.uniform(-0.4, 0.4, int(rng.integers(0, 4))) * size_m]  # fmt: skip
-    ends = [limb((s * (size_m / 2), 0, r), (s * (size_m / 2 + 0.01), 0, r), 0.78 * r, 0.78 * r, points=10) for s in (-1, 1)]
+    ends = [
+        limb((s * (size_m / 2), 0, r), (s * (size_m / 2 + 0.01), 0, r), 0.78 * r, 0.78 * r, points=10) for s in (-1, 1)
+    ]
     bark = jitter(rng, (0.42, 0.32, 0.24), 0.05)
     return make_shape([Part(combine([trunk, *stubs]), "bark", bark), Part(combine(ends), "wood", (0.85, 0.68, 0.46))])
 
@@ -80,13 +100,23 @@ def boat_trailer(rng: Rng, size_m: float) -> Shape:
                        [half * 0.9, 1.36, 1.4, 0.1 * w, 0.08 * w]])  # fmt: skip
     screen = box((0.06, 1.3 * w, 0.4), (0.1 * half, 0, 1.48), rotation_xyz(0, -0.5))
     motor = [box((0.35, 0.3, 0.5), (-half - 0.15, 0, 1.3)), box((0.12, 0.12, 0.6), (-half - 0.15, 0, 0.85))]
-    beams = [limb((-half * 0.8, s * 0.45 * w, 0.45), (half * 0.8, s * 0.2 * w, 0.5), 0.05, 0.05, points=5) for s in (-1, 1)]
-    beams += [limb((half * 0.8, 0, 0.5), (half + 0.7, 0, 0.45), 0.05, 0.05), limb((-0.3, -w, 0.35), (-0.3, w, 0.35), 0.05, 0.05)]
+    beams = [
+        limb((-half * 0.8, s * 0.45 * w, 0.45), (half * 0.8, s * 0.2 * w, 0.5), 0.05, 0.05, points=5) for s in (-1, 1)
+    ]
+    beams += [
+        limb((half * 0.8, 0, 0.5), (half + 0.7, 0, 0.45), 0.05, 0.05),
+        limb((-0.3, -w, 0.35), (-0.3, w, 0.35), 0.05, 0.05),
+    ]
     wheels = [wheel(0.3, 0.2, (-0.3, s * (w + 0.1), 0.3)) for s in (-1, 1)]
-    parts = [Part(hull, "plain", pick(rng, ((0.93, 0.93, 0.92), (0.1, 0.2, 0.45), (0.7, 0.1, 0.1), (0.15, 0.4, 0.4))), 0.6),
-             Part(deck, "wood", (0.8, 0.62, 0.42)), Part(screen, "plain", (0.2, 0.3, 0.35), 0.8),
-             Part(combine(motor), "plain", (0.1, 0.1, 0.11), 0.4), Part(combine(beams), "metal", (0.6, 0.6, 0.62)),
-             Part(combine(t for t, _ in wheels), "plain", (0.07,) * 3), Part(combine(r for _, r in wheels), "metal", (0.6,) * 3)]  # fmt: skip
+    parts = [
+        Part(hull, "plain", pick(rng, ((0.93, 0.93, 0.92), (0.1, 0.2, 0.45), (0.7, 0.1, 0.1), (0.15, 0.4, 0.4))), 0.6),
+        Part(deck, "wood", (0.8, 0.62, 0.42)),
+        Part(screen, "plain", (0.2, 0.3, 0.35), 0.8),
+        Part(combine(motor), "plain", (0.1, 0.1, 0.11), 0.4),
+        Part(combine(beams), "metal", (0.6, 0.6, 0.62)),
+        Part(combine(t for t, _ in wheels), "plain", (0.07,) * 3),
+        Part(combine(r for _, r in wheels), "metal", (0.6,) * 3),
+    ]
     return make_shape(parts)
 
 
@@ -122,8 +152,23 @@ def traffic_cone(rng: Rng, size_m: float) -> Shape:
 def barrel(rng: Rng, size_m: float) -> Shape:
     """Drum of height `size_m` with ribs, standing or lying."""
     r, h = 0.33 * size_m, size_m
-    shell = lathe([[0.01, 0], [r, 0], [r, 0.32 * h], [1.05 * r, 0.34 * h], [r, 0.36 * h], [r, 0.64 * h], [1.05 * r, 0.66 * h],
-                   [r, 0.68 * h], [r, h], [0.93 * r, h], [0.93 * r, 0.97 * h], [0.01, 0.97 * h]], points=16)  # fmt: skip
+    shell = lathe(
+        [
+            [0.01, 0],
+            [r, 0],
+            [r, 0.32 * h],
+            [1.05 * r, 0.34 * h],
+            [r, 0.36 * h],
+            [r, 0.64 * h],
+            [1.05 * r, 0.66 * h],
+            [r, 0.68 * h],
+            [r, h],
+            [0.93 * r, h],
+            [0.93 * r, 0.97 * h],
+            [0.01, 0.97 * h],
+        ],
+        points=16,
+    )
     texture = str(rng.choice(["metal", "rust", "plain"]))
     return make_shape([Part(shell, texture, any_colour(rng, 0.1, 0.85), 0.3)], rotation=_rolled(rng, 0.5))
 
@@ -165,7 +210,9 @@ def pipe(rng: Rng, size_m: float) -> Shape:
                   [0.8 * r, -size_m / 2]]).moved((0, 0, 0), rotation_xyz(0, np.pi / 2))  # fmt: skip
     at = [(0, 0, r)] if rng.random() < 0.5 else [(0, -r, r), (0.1, r, r), (-0.1, 0, r * 2.73)]
     colour = pick(rng, ((0.85, 0.45, 0.1), (0.6, 0.6, 0.62), (0.75, 0.72, 0.68), (0.1, 0.1, 0.1), (0.15, 0.35, 0.7)))
-    return make_shape([Part(combine(tube.moved(p) for p in at), str(rng.choice(["plain", "rust", "concrete"])), colour, 0.2)])
+    return make_shape(
+        [Part(combine(tube.moved(p) for p in at), str(rng.choice(["plain", "rust", "concrete"])), colour, 0.2)]
+    )
 
 
 def rock(rng: Rng, size_m: float) -> Shape:
@@ -173,8 +220,10 @@ def rock(rng: Rng, size_m: float) -> Shape:
     r = size_m / 2
     stones = [blob((r, r * float(rng.uniform(0.6, 1.0)), r * float(rng.uniform(0.5, 0.9))), (0, 0, 0.45 * r), rng=rng,
                    roughness=0.13, rings=7, points=9)]  # fmt: skip
-    for _ in range(int(rng.integers(0, 3))):
-        stones.append(blob((0.35 * r, 0.3 * r, 0.28 * r), (*rng.uniform(-1.6, 1.6, 2) * r, 0.2 * r), rng=rng, roughness=0.13))
+    stones += [
+        blob((0.35 * r, 0.3 * r, 0.28 * r), (*rng.uniform(-1.6, 1.6, 2) * r, 0.2 * r), rng=rng, roughness=0.13)
+        for _ in range(int(rng.integers(0, 3)))
+    ]
     sharp = combine(flat(stone.vertices, stone.faces) for stone in stones)
     low = np.maximum(sharp.vertices, [-np.inf, -np.inf, 0.0])
     colour = pick(rng, ((0.55, 0.54, 0.52), (0.62, 0.55, 0.45), (0.4, 0.4, 0.42), (0.6, 0.45, 0.36)), 0.04)
@@ -186,8 +235,10 @@ def hay_bale(rng: Rng, size_m: float) -> Shape:
     colour = jitter(rng, (0.9, 0.78, 0.45), 0.05)
     if rng.random() < 0.55:
         r = size_m / 2
-        mesh = lathe([[0.01, -0.45 * size_m], [r, -0.45 * size_m], [r * 1.02, 0], [r, 0.45 * size_m], [0.01, 0.45 * size_m]],
-                     points=18).moved((0, 0, r), _FLAT)  # fmt: skip
+        mesh = lathe(
+            [[0.01, -0.45 * size_m], [r, -0.45 * size_m], [r * 1.02, 0], [r, 0.45 * size_m], [0.01, 0.45 * size_m]],
+            points=18,
+        ).moved((0, 0, r), _FLAT)
         twine = [lathe([[r * 1.025, y - 0.01], [r * 1.025, y + 0.01]]).moved((0, 0, r), _FLAT) for y in (-0.2, 0, 0.2)]
     else:
         mesh = box((size_m, 0.5 * size_m, 0.42 * size_m), (0, 0, 0.21 * size_m))
@@ -212,8 +263,20 @@ def pallet(rng: Rng, size_m: float) -> Shape:
 def gas_canister(rng: Rng, size_m: float) -> Shape:
     """Gas bottle of height `size_m` with valve guard, standing or lying."""
     h, r = size_m, 0.26 * size_m
-    shell = lathe([[0.8 * r, 0], [0.85 * r, 0.05 * h], [r, 0.1 * h], [r, 0.62 * h], [0.85 * r, 0.73 * h], [0.4 * r, 0.8 * h],
-                   [0.12 * r, 0.81 * h], [0.12 * r, 0.9 * h], [0.01, 0.9 * h]], points=16)  # fmt: skip
+    shell = lathe(
+        [
+            [0.8 * r, 0],
+            [0.85 * r, 0.05 * h],
+            [r, 0.1 * h],
+            [r, 0.62 * h],
+            [0.85 * r, 0.73 * h],
+            [0.4 * r, 0.8 * h],
+            [0.12 * r, 0.81 * h],
+            [0.12 * r, 0.9 * h],
+            [0.01, 0.9 * h],
+        ],
+        points=16,
+    )
     guard = lathe([[0.6 * r, 0.78 * h], [0.6 * r, h], [0.54 * r, h], [0.54 * r, 0.8 * h]], points=12)
     colour = pick(rng, ((0.75, 0.12, 0.1), (0.1, 0.25, 0.6), (0.85, 0.5, 0.08), (0.65, 0.67, 0.68), (0.15, 0.4, 0.25)))
     return make_shape([Part(combine([shell, guard]), "metal", colour, 0.5)], rotation=_rolled(rng, 0.4))
@@ -225,7 +288,9 @@ def brick(rng: Rng, size_m: float) -> Shape:
     for index in range(int(rng.integers(1, 6))):
         turn = rotation_xyz(0, 0, float(rng.uniform(0, np.pi)))
         reach = 2.0 * size_m if index else 0.0
-        lumps.append(box((size_m, 0.5 * size_m, 0.35 * size_m), (*(rng.uniform(-1, 1, 2) * reach), 0.175 * size_m), turn))
+        lumps.append(
+            box((size_m, 0.5 * size_m, 0.35 * size_m), (*(rng.uniform(-1, 1, 2) * reach), 0.175 * size_m), turn)
+        )
     colour = pick(rng, ((0.62, 0.28, 0.18), (0.7, 0.68, 0.64), (0.5, 0.24, 0.2)), 0.04)
     return make_shape([Part(combine(lumps), "rock", colour)])
 
@@ -237,19 +302,25 @@ def surfboard(rng: Rng, size_m: float) -> Shape:
     board = loft(np.stack([xs, 0.06 + 0.1 * (xs / size_m) ** 2, ws, np.full(7, 0.04)], 1), points=12)
     stripe = box((size_m * 0.8, 0.05, 0.012), (0, 0, 0.102))
     fin = box((0.14, 0.012, 0.14), (-0.4 * size_m, 0, 0.0), rotation_xyz(0, 0.4))
-    return make_shape([Part(board, "plain", any_colour(rng, 0.2), 0.6), Part(combine([stripe, fin]), "plain", any_colour(rng))],
-                      rotation=_rolled(rng, 0.3))  # fmt: skip
+    return make_shape(
+        [Part(board, "plain", any_colour(rng, 0.2), 0.6), Part(combine([stripe, fin]), "plain", any_colour(rng))],
+        rotation=_rolled(rng, 0.3),
+    )
 
 
 def tent(rng: Rng, size_m: float) -> Shape:
     """Small tent of length `size_m`."""
     half, w, h = size_m / 2, 0.38 * size_m, 0.5 * size_m
-    corners = np.array([[-half, -w, 0], [half, -w, 0], [half, w, 0], [-half, w, 0], [-half * 0.8, 0, h], [half * 0.8, 0, h]])
+    corners = np.array(
+        [[-half, -w, 0], [half, -w, 0], [half, w, 0], [-half, w, 0], [-half * 0.8, 0, h], [half * 0.8, 0, h]]
+    )
     faces = np.array([[0, 1, 5], [0, 5, 4], [2, 3, 4], [2, 4, 5], [0, 4, 3], [1, 2, 5]], dtype=np.int32)
     top, low = np.array([half * 0.85, 0, 0.75 * h]), np.array([half * 0.97, 0, 0.04])
     halves = np.array([low + [0, -0.3 * w, 0], low, top, low + [0, 0.3 * w, 0]])
     door = flat(halves, np.array([[0, 1, 2], [1, 3, 2]], dtype=np.int32)).moved((0.04, 0, 0))
-    return make_shape([Part(flat(corners, faces), "fabric", any_colour(rng, 0.2)), Part(door, "plain", (0.1, 0.1, 0.1))])
+    return make_shape(
+        [Part(flat(corners, faces), "fabric", any_colour(rng, 0.2)), Part(door, "plain", (0.1, 0.1, 0.1))]
+    )
 
 
 def cable_drum(rng: Rng, size_m: float) -> Shape:

@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import SimulationError
+from vl_anomaly_ros.errors import SimulationError
+
 from .bag import BagWriter
 from .camera import Intrinsics, Mounting
 from .images import write_png
@@ -135,14 +136,13 @@ def _events(settings: DriveSettings, rng: np.random.Generator) -> list[tuple[int
     return sorted(events)
 
 
-def generate_drive(
-    out: Path, settings: DriveSettings, *, progress: Callable[[int, int], None] | None = None
-) -> Path:
+def generate_drive(out: Path, settings: DriveSettings, *, progress: Callable[[int, int], None] | None = None) -> Path:
     """Write the drive into the new folder `out` and return its `truth.jsonl`.
 
-    The folder is a ROS 2 bag: /camera/image_raw[/compressed], /camera/camera_info, /lidar/points, /tf (odom -> base_link),
-    /tf_static (base_link -> camera_front_optical, lidar_top), /odom. `truth.jsonl` has one line per picture: its stamp and
-    the anomalies and road users seen in it; poses in `odom`, and again in `base_link` at that stamp.
+    The folder is a ROS 2 bag: /camera/image_raw[/compressed], /camera/camera_info, /lidar/points, /tf (odom to
+    base_link), /tf_static (base_link to camera_front_optical and lidar_top), /odom. `truth.jsonl` has one line per
+    picture: its stamp and the anomalies and road users seen in it; poses in `odom`, and again in `base_link` at that
+    stamp.
 
     Args:
         out: folder to make.
@@ -154,8 +154,14 @@ def generate_drive(
     """
     load_mujoco()
     rng = np.random.default_rng([settings.seed, 0xBA6])
-    scenario = make_scenario(settings.seed, settings.duration_s + 0.5, anomalies=settings.anomalies,
-                             anomaly_count=settings.anomaly_count, look=settings.look, style=settings.style)  # fmt: skip
+    scenario = make_scenario(
+        settings.seed,
+        settings.duration_s + 0.5,
+        anomalies=settings.anomalies,
+        anomaly_count=settings.anomaly_count,
+        look=settings.look,
+        style=settings.style,
+    )
     events = _events(settings, rng)
     with MujocoRenderer(scenario.scene, *settings.image_size) as renderer:
         recording = _Recording(settings, scenario, renderer, draw_response(rng), rng, out)
@@ -195,7 +201,9 @@ def _write_cloud(recording: _Recording, bag: BagWriter, log_ns: int, stamp_ns: i
     recording.clouds[stamp_ns] = {int(n): int(c) for n, c in zip(numbers, counts, strict=True)}
     if recording.settings.write_truth_masks:
         (recording.out / "truth").mkdir(exist_ok=True)
-        np.savez_compressed(recording.out / "truth" / f"{stamp_ns}_points.npz", instance=points.instance, semantic=points.semantic)
+        np.savez_compressed(
+            recording.out / "truth" / f"{stamp_ns}_points.npz", instance=points.instance, semantic=points.semantic
+        )
 
 
 def _write_picture(recording: _Recording, bag: BagWriter, log_ns: int, stamp_ns: int) -> None:

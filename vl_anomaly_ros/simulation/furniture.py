@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from .meshes import Mesh, blob, box, combine, lathe, limb, loft, rotation_xyz, sheet
@@ -47,8 +49,11 @@ def chair(rng: Rng, size_m: float) -> Shape:
     """Chair of height `size_m` with slats or a full back."""
     h, seat, w = size_m, 0.48 * size_m, 0.45 * size_m
     half = w / 2
-    legs = [limb((sx * half * 0.9, sy * half * 0.9, 0), (sx * half * 0.85, sy * half * 0.85, seat), 0.025, 0.025, points=5)
-            for sx in (-1, 1) for sy in (-1, 1)]  # fmt: skip
+    legs = [
+        limb((sx * half * 0.9, sy * half * 0.9, 0), (sx * half * 0.85, sy * half * 0.85, seat), 0.025, 0.025, points=5)
+        for sx in (-1, 1)
+        for sy in (-1, 1)
+    ]
     posts = [limb((-half * 0.85, s * half * 0.85, seat), (-half * 1.05, s * half * 0.85, h), 0.025, 0.022, points=5)
              for s in (-1, 1)]  # fmt: skip
     if rng.random() < 0.5:
@@ -133,15 +138,19 @@ def fridge(rng: Rng, size_m: float) -> Shape:
     colour = pick(rng, (_WHITE, (0.7, 0.72, 0.74), (0.12, 0.12, 0.13), (0.75, 0.2, 0.15)), 0.03)
     body = box((d, w, size_m), (0, 0, size_m / 2))
     split = 0.68 * size_m
-    lower, upper = box((0.06, w, split - 0.05), (0, w / 2, split / 2)), box((0.06, w, size_m - split - 0.03),
-                                                                            (0, w / 2, (size_m + split) / 2))  # fmt: skip
+    lower, upper = (
+        box((0.06, w, split - 0.05), (0, w / 2, split / 2)),
+        box((0.06, w, size_m - split - 0.03), (0, w / 2, (size_m + split) / 2)),
+    )
     ajar = rotation_xyz(0, 0, float(rng.uniform(0.4, 1.5)) if rng.random() < 0.4 else 0.0)
     lower = lower.moved((d / 2 + 0.04, -w / 2, 0), ajar)
     handles = [box((0.04, 0.03, 0.35), (d / 2 + 0.1, 0.22, split + 0.25))]
-    parts = [Part(body, "metal", colour, 0.3), Part(combine([lower, upper.moved((d / 2 + 0.04, -w / 2, 0))]), "plain",
-                                                    colour, 0.4),
-             Part(combine(handles), "metal", (0.4, 0.4, 0.42), 0.5),
-             Part(box((0.02, w * 0.9, split * 0.85), (d / 2 + 0.015, 0, split / 2)), "plain", (0.85, 0.9, 0.95))]  # fmt: skip
+    parts = [
+        Part(body, "metal", colour, 0.3),
+        Part(combine([lower, upper.moved((d / 2 + 0.04, -w / 2, 0))]), "plain", colour, 0.4),
+        Part(combine(handles), "metal", (0.4, 0.4, 0.42), 0.5),
+        Part(box((0.02, w * 0.9, split * 0.85), (d / 2 + 0.015, 0, split / 2)), "plain", (0.85, 0.9, 0.95)),
+    ]
     return make_shape(parts, rotation=rotation_xyz(0, -np.pi / 2) if rng.random() < 0.4 else None)
 
 
@@ -149,10 +158,14 @@ def piano(rng: Rng, size_m: float) -> Shape:
     """Upright piano of width `size_m` with its keys."""
     w, h = size_m, float(rng.uniform(1.1, 1.3))
     colour = pick(rng, ((0.08, 0.07, 0.07), (0.35, 0.2, 0.12), (0.55, 0.35, 0.2), (0.9, 0.9, 0.88)), 0.02)
-    case = [box((0.4, w, h), (-0.15, 0, h / 2)), box((0.6, w, 0.1), (0.05, 0, 0.66)), box((0.6, w, 0.12), (0.0, 0, 0.06)),
-            *(box((0.08, 0.08, 0.6), (0.3, s * (w / 2 - 0.05), 0.33)) for s in (-1, 1)),
-            *(box((0.5, 0.06, 0.22), (0.1, s * (w / 2 - 0.03), 0.74)) for s in (-1, 1)),
-            box((0.45, w + 0.06, 0.05), (-0.15, 0, h))]  # fmt: skip
+    case = [
+        box((0.4, w, h), (-0.15, 0, h / 2)),
+        box((0.6, w, 0.1), (0.05, 0, 0.66)),
+        box((0.6, w, 0.12), (0.0, 0, 0.06)),
+        *(box((0.08, 0.08, 0.6), (0.3, s * (w / 2 - 0.05), 0.33)) for s in (-1, 1)),
+        *(box((0.5, 0.06, 0.22), (0.1, s * (w / 2 - 0.03), 0.74)) for s in (-1, 1)),
+        box((0.45, w + 0.06, 0.05), (-0.15, 0, h)),
+    ]
     keys = box((0.18, w * 0.9, 0.03), (0.24, 0, 0.73))
     blacks = [box((0.11, w * 0.012, 0.03), (0.2, y, 0.755)) for y in np.linspace(-0.43 * w, 0.43 * w, 25)]
     parts = [Part(combine(case), "wood" if max(colour) > 0.3 else "plain", colour, 0.7), Part(keys, "plain", _WHITE),
@@ -187,10 +200,13 @@ def shopping_trolley(rng: Rng, size_m: float) -> Shape:
     for z, t in [(0.45, 0), (0.62, 0.34), (0.78, 0.66), (0.95, 1)]:
         x, y = (corners["low"][i] + t * (corners["high"][i] - corners["low"][i]) for i in (0, 1))
         ring = [(-0.4, -y, z), (x, -y * 0.8, z), (x, y * 0.8, z), (-0.4, y, z), (-0.4, -y, z)]
-        wires += [limb(a, b, 0.012, 0.012, points=4) for a, b in zip(ring[:-1], ring[1:], strict=True)]
+        wires += [limb(a, b, 0.012, 0.012, points=4) for a, b in pairwise(ring)]
     for t in np.linspace(0, 1, 7):
         for s in (-1, 1):
-            low, high = (-0.4 + t * 0.7, s * 0.2 * (1 - 0.2 * t), 0.45), (-0.4 + t * 0.88, s * 0.27 * (1 - 0.2 * t), 0.95)
+            low, high = (
+                (-0.4 + t * 0.7, s * 0.2 * (1 - 0.2 * t), 0.45),
+                (-0.4 + t * 0.88, s * 0.27 * (1 - 0.2 * t), 0.95),
+            )
             wires.append(limb(low, high, 0.008, 0.008, points=4))
     floor = [box((0.7, 0.36, 0.01), (-0.05, 0, 0.45)), box((0.75, 0.4, 0.02), (-0.02, 0, 0.2))]
     frame = []
@@ -207,7 +223,9 @@ def shopping_trolley(rng: Rng, size_m: float) -> Shape:
 
 def toilet(rng: Rng, size_m: float) -> Shape:
     """Toilet bowl with cistern, of height `size_m`."""
-    bowl = lathe([[0.12, 0.0], [0.14, 0.12], [0.12, 0.2], [0.22, 0.38], [0.23, 0.42], [0.17, 0.42], [0.13, 0.3], [0.01, 0.24]])
+    bowl = lathe(
+        [[0.12, 0.0], [0.14, 0.12], [0.12, 0.2], [0.22, 0.38], [0.23, 0.42], [0.17, 0.42], [0.13, 0.3], [0.01, 0.24]]
+    )
     parts = [Part(combine([bowl.scaled((1.25, 0.9, 1.0)).moved((0.1, 0, 0)), box((0.2, 0.42, 0.36), (-0.25, 0, 0.6)),
                            box((0.23, 0.45, 0.04), (-0.25, 0, 0.8)), box((0.3, 0.2, 0.4), (-0.15, 0, 0.2)),
                            box((0.04, 0.38, 0.42), (-0.12, 0, 0.62), rotation_xyz(0, -0.1))]), "plain",
@@ -221,7 +239,11 @@ def armoire(rng: Rng, size_m: float) -> Shape:
     rows = int(rng.choice([1, 3, 4]))
     gaps = [box((0.02, w * 0.94, 0.015), (d / 2, 0, size_m * (i / rows))) for i in range(1, rows)]
     gaps.append(box((0.02, 0.015, size_m * 0.92), (d / 2, 0, size_m / 2)))
-    knobs = [blob((0.03, 0.03, 0.03), (d / 2 + 0.02, s * w * 0.12, size_m * (i + 0.5) / rows)) for s in (-1, 1) for i in range(rows)]
+    knobs = [
+        blob((0.03, 0.03, 0.03), (d / 2 + 0.02, s * w * 0.12, size_m * (i + 0.5) / rows))
+        for s in (-1, 1)
+        for i in range(rows)
+    ]
     parts = [Part(box((d, w, size_m), (0, 0, size_m / 2)), "wood", colour),
              Part(combine([*gaps, *knobs]), "plain", (0.12, 0.09, 0.06))]  # fmt: skip
     return make_shape(parts, rotation=_tipped(rng, 0.4))

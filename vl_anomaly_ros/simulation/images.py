@@ -17,7 +17,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from ..errors import SimulationError
+from vl_anomaly_ros.errors import SimulationError
+
 from .catalogue import KNOWN_CLASSES, anomaly_categories
 from .looks import LOOKS, draw_response, expose
 from .mujoco_renderer import MujocoRenderer, load_mujoco
@@ -125,8 +126,8 @@ def generate_images(
 ) -> Path:
     """Write an image data set and return its `dataset.yaml`.
 
-    Layout: `images/`, `semantic/` (uint8, index into KNOWN_CLASSES, 254 anomaly, 255 void), `instances/` (uint16, 0 none),
-    all `000000.png` and on; `objects.jsonl`, one line a frame: objects seen, poses in base_link.
+    Layout: `images/`, `semantic/` (uint8, index into KNOWN_CLASSES, 254 anomaly, 255 void), `instances/` (uint16,
+    0 none), all `000000.png` and on; `objects.jsonl`, one line a frame: objects seen, poses in base_link.
 
     Args:
         out: folder to make; files in it are overwritten.
@@ -134,7 +135,8 @@ def generate_images(
         seed: the data set's seed; another seed shares no scene.
         anomalies: "none", "seen", "unseen" or "all".
         anomaly_density: mean number of anomalies put into a picture.
-        width, height: pixels.
+        width: of the pictures, pixels.
+        height: of the pictures, pixels.
         views_per_scene: pictures taken of one scene, each with things placed anew.
         workers: processes; the result does not depend on it.
         progress: called with pictures done and `count`.

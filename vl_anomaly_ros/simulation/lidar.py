@@ -80,7 +80,9 @@ def sweep(renderer: MujocoRenderer, model: LidarModel, pose_world_lidar: FloatAr
     lost = model.drop_out + 0.35 * (reach / model.max_range_m) ** 2 * (1.2 - np.clip(brightness, 0, 1))
     seen = (geoms >= 0) & (noisy > model.min_range_m) & (noisy < model.max_range_m) & (rng.random(len(reach)) > lost)
     points = np.round(directions[seen] * noisy[seen, None] / model.step_m) * model.step_m
-    strength = 200 * np.clip(brightness[seen], 0.02, 1.2) * np.exp(-reach[seen] / 80) + rng.normal(0, 4, int(seen.sum()))
+    strength = 200 * np.clip(brightness[seen], 0.02, 1.2) * np.exp(-reach[seen] / 80) + rng.normal(
+        0, 4, int(seen.sum())
+    )
     return Sweep(
         points.astype(np.float32), np.clip(np.round(strength), 0, 255).astype(np.float32), ring[seen], instance[seen],
         semantic[seen],

@@ -36,9 +36,7 @@ class Mesh:
     def moved(self, translation: ArrayLike, rotation: FloatArray | None = None) -> Mesh:
         """The mesh after `rotation` (3, 3) and then `translation` (3,)."""
         turn = np.eye(3) if rotation is None else rotation
-        return Mesh(
-            self.vertices @ turn.T + np.asarray(translation, float), self.faces, self.uv, self.normals @ turn.T
-        )
+        return Mesh(self.vertices @ turn.T + np.asarray(translation, float), self.faces, self.uv, self.normals @ turn.T)
 
     def scaled(self, factors: ArrayLike) -> Mesh:
         """The mesh stretched along its axes by `factors` (3,), all positive."""
@@ -50,9 +48,7 @@ class Mesh:
 
 def rotation_xyz(roll_rad: float = 0.0, pitch_rad: float = 0.0, yaw_rad: float = 0.0) -> FloatArray:
     """Rotation matrix Rz(yaw) @ Ry(pitch) @ Rx(roll), (3, 3)."""
-    cr, sr, cp, sp, cy, sy = (
-        float(f(a)) for a in (roll_rad, pitch_rad, yaw_rad) for f in (np.cos, np.sin)
-    )
+    cr, sr, cp, sp, cy, sy = (float(f(a)) for a in (roll_rad, pitch_rad, yaw_rad) for f in (np.cos, np.sin))
     rx = np.array([[1, 0, 0], [0, cr, -sr], [0, sr, cr]])
     ry = np.array([[cp, 0, sp], [0, 1, 0], [-sp, 0, cp]])
     rz = np.array([[cy, -sy, 0], [sy, cy, 0], [0, 0, 1]])
@@ -178,9 +174,7 @@ def limb(start: ArrayLike, end: ArrayLike, radius_start: float, radius_end: floa
     side = np.cross(axis, [0.0, 1.0, 0.0] if abs(axis[1]) < 0.9 else [1.0, 0.0, 0.0])
     side /= np.linalg.norm(side)
     frame = np.stack([axis, np.cross(axis, side), side], axis=1)
-    body = loft(
-        [[0, 0, radius_start, radius_start], [length, 0, radius_end, radius_end]], points=points
-    )
+    body = loft([[0, 0, radius_start, radius_start], [length, 0, radius_end, radius_end]], points=points)
     return body.moved(first, frame @ np.diag([1.0, 1.0, 1.0]))
 
 

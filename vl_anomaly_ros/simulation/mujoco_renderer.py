@@ -5,20 +5,43 @@ from __future__ import annotations
 
 import ctypes.util
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import SimulationError
+from vl_anomaly_ros.errors import SimulationError
+
 from .catalogue import class_index
 from .looks import sky_faces
 from .scene import FloatArray, Scene, SceneObject
 from .textures import SIZE_PX, TILE_M
 
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
 _FAR_M = 600.0
 _HIDDEN_M = -300.0
 _SHADOW_REACH_M = 38.0
+
+
+def choose_opengl() -> str:
+    """Set MUJOCO_GL where it is not set: OSMesa, else EGL; returns its value. MuJoCo reads it when imported.
+
+    Raises:
+        SimulationError: neither is installed.
+    """
+    if "MUJOCO_GL" not in os.environ:
+        for name, library in (("osmesa", "OSMesa"), ("egl", "EGL")):
+            if ctypes.util.find_library(library):
+                os.environ["MUJOCO_GL"] = name
+                break
+        else:
+            raise SimulationError(
+                "expected an off-screen OpenGL (OSMesa or EGL) to draw the simulated world, found neither; "
+                "run: sudo apt-get install libosmesa6"
+            )
+    return os.environ["MUJOCO_GL"]
 
 
 def load_mujoco() -> Any:
@@ -27,16 +50,7 @@ def load_mujoco() -> Any:
     Raises:
         SimulationError: mujoco or every off-screen OpenGL is missing; the text says what to install.
     """
-    if "MUJOCO_GL" not in os.environ:
-        if ctypes.util.find_library("OSMesa"):
-            os.environ["MUJOCO_GL"] = "osmesa"
-        elif ctypes.util.find_library("EGL"):
-            os.environ["MUJOCO_GL"] = "egl"
-        else:
-            raise SimulationError(
-                "expected an off-screen OpenGL (OSMesa or EGL) to draw the simulated world, found neither; "
-                "run: sudo apt-get install libosmesa6"
-            )
+    choose_opengl()
     try:
         import mujoco
     except ImportError as error:
@@ -106,7 +120,7 @@ class MujocoRenderer:
             self._renderer.close()
             self._renderer = None
 
-    def __enter__(self) -> MujocoRenderer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -151,14 +165,18 @@ class MujocoRenderer:
     def _add_textures(self, spec: Any) -> None:
         mujoco, scene = self._mujoco, self.scene
         for name, image in scene.textures.items():
-            texture = spec.add_texture(name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=SIZE_PX, height=SIZE_PX, nchannel=3)
+            texture = spec.add_texture(
+                name=name, type=mujoco.mjtTexture.mjTEXTURE_2D, width=SIZE_PX, height=SIZE_PX, nchannel=3
+            )
             texture.data = image.tobytes()
         faces = sky_faces(scene.look, np.random.default_rng([scene.seed, 0x5C1]))
         sky = spec.add_texture(name="sky", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, width=faces.shape[1],
                                height=faces.shape[0], nchannel=3)  # fmt: skip
         sky.data = faces.tobytes()
 
-    def _add_object(self, spec: Any, index: int, thing: SceneObject, materials: dict[tuple[str, float, float], str]) -> None:
+    def _add_object(
+        self, spec: Any, index: int, thing: SceneObject, materials: dict[tuple[str, float, float], str]
+    ) -> None:
         mujoco = self._mujoco
         quaternion = (np.cos(thing.yaw_rad / 2), 0, 0, np.sin(thing.yaw_rad / 2))
         body = spec.worldbody.add_body(name=f"o{index}", pos=thing.position_m, quat=quaternion, mocap=thing.movable)
@@ -167,8 +185,13 @@ class MujocoRenderer:
         for number, part in enumerate(thing.shape.parts):
             key = (part.texture, part.shine, part.glow)
             if key not in materials:
-                material = spec.add_material(name=f"m{len(materials)}", specular=part.shine, shininess=0.3 + 0.6 * part.shine,
-                                             emission=part.glow, reflectance=0.0)  # fmt: skip
+                material = spec.add_material(
+                    name=f"m{len(materials)}",
+                    specular=part.shine,
+                    shininess=0.3 + 0.6 * part.shine,
+                    emission=part.glow,
+                    reflectance=0.0,
+                )
                 material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = part.texture
                 materials[key] = material.name
             name = f"o{index}p{number}"
@@ -176,8 +199,14 @@ class MujocoRenderer:
             mesh.uservert, mesh.userface = part.mesh.vertices.ravel(), part.mesh.faces.ravel()
             mesh.usernormal = part.mesh.normals.ravel()
             mesh.usertexcoord = (part.mesh.uv / TILE_M[part.texture]).ravel()
-            body.add_geom(type=mujoco.mjtGeom.mjGEOM_MESH, meshname=name, material=materials[key], contype=0, conaffinity=0,
-                          rgba=(*part.colour, 1))  # fmt: skip
+            body.add_geom(
+                type=mujoco.mjtGeom.mjGEOM_MESH,
+                meshname=name,
+                material=materials[key],
+                contype=0,
+                conaffinity=0,
+                rgba=(*part.colour, 1),
+            )
             self._geom_owner.append(index)
             mean = float(self.scene.textures[part.texture].mean()) / 255
             self._brightness.append(mean * float(np.mean(part.colour)) + 0.4 * part.shine)
@@ -229,7 +258,9 @@ class MujocoRenderer:
         renderer.scene.flags[flags.mjRND_SHADOW] = self.scene.look.shadows
         renderer.update_scene(self._data, "camera")
 
-    def cast(self, origin_m: FloatArray, directions: FloatArray, max_range_m: float) -> tuple[FloatArray, NDArray[np.int32]]:
+    def cast(
+        self, origin_m: FloatArray, directions: FloatArray, max_range_m: float
+    ) -> tuple[FloatArray, NDArray[np.int32]]:
         """Nearest hits along unit `directions` (N, 3) from `origin_m`, world frame.
 
         Returns:
@@ -237,8 +268,17 @@ class MujocoRenderer:
         """
         count = len(directions)
         geoms, ranges = np.full(count, -1, np.int32), np.full(count, -1.0)
-        arguments = (self._model, self._data, np.asarray(origin_m, float), np.ascontiguousarray(directions, float).ravel(),
-                     None, 1, -1, geoms, ranges)  # fmt: skip
+        arguments = (
+            self._model,
+            self._data,
+            np.asarray(origin_m, float),
+            np.ascontiguousarray(directions, float).ravel(),
+            None,
+            1,
+            -1,
+            geoms,
+            ranges,
+        )
         try:
             self._mujoco.mj_multiRay(*arguments, None, count, max_range_m)  # with the surface normals' slot
         except TypeError:

@@ -38,8 +38,8 @@ def make_section(rng: Rng, style: str) -> CrossSection:
     extra = [2.2 if rng.random() < parking else float(rng.uniform(0.15, 0.8)) for _ in range(2)]
     paved = {"urban": 1.0, "suburban": 0.75, "rural": 0.0}[style]
     walks = [float(rng.uniform(1.6, 4.0)) if rng.random() < paved else 0.0 for _ in range(2)]
-    return CrossSection(lane, left, right, lane * left + extra[0], lane * right + extra[1], *walks,
-                        kerb_m=float(rng.uniform(0.08, 0.16)))  # fmt: skip
+    kerb = float(rng.uniform(0.08, 0.16))
+    return CrossSection(lane, left, right, lane * left + extra[0], lane * right + extra[1], walks[0], walks[1], kerb)
 
 
 def layer(name: str, parts: list[Part]) -> SceneObject:
@@ -49,7 +49,9 @@ def layer(name: str, parts: list[Part]) -> SceneObject:
     return SceneObject(0, name, name, "known", class_index(name), shape)
 
 
-def strip(line: ReferenceLine, s: FloatArray, d_left: float | FloatArray, d_right: float | FloatArray, z: float) -> Mesh:
+def strip(
+    line: ReferenceLine, s: FloatArray, d_left: float | FloatArray, d_right: float | FloatArray, z: float
+) -> Mesh:
     """Level strip along the road between two offsets."""
     return ribbon(line.place(s, d_left, z), line.place(s, d_right, z))
 
@@ -68,7 +70,10 @@ def _road(rng: Rng, line: ReferenceLine, section: CrossSection) -> SceneObject:
     base: Colour = jitter(rng, (grey, grey, grey), 0.015)
     patches = []
     for _ in range(int(rng.integers(0, 14))):
-        start, d = float(rng.uniform(0, line.s_m[-1] - 20)), float(rng.uniform(-section.half_right_m, section.half_left_m - 0.5))
+        start, d = (
+            float(rng.uniform(0, line.s_m[-1] - 20)),
+            float(rng.uniform(-section.half_right_m, section.half_left_m - 0.5)),
+        )
         length, width = float(rng.choice([0.7, 2.0, 6.0, 15.0])), float(rng.uniform(0.3, 2.0))
         stations = np.linspace(start, start + length, 8)
         width = min(width, section.half_left_m - d)
@@ -76,7 +81,11 @@ def _road(rng: Rng, line: ReferenceLine, section: CrossSection) -> SceneObject:
     parts = [Part(strip(line, s, section.half_left_m, -section.half_right_m, 0.0), "asphalt", base)]
     if patches:
         shade = float(rng.uniform(0.7, 1.25))
-        parts.append(Part(combine(patches), "asphalt", (min(base[0] * shade, 1), min(base[1] * shade, 1), min(base[2] * shade, 1))))
+        parts.append(
+            Part(
+                combine(patches), "asphalt", (min(base[0] * shade, 1), min(base[1] * shade, 1), min(base[2] * shade, 1))
+            )
+        )
     return layer("road", parts)
 
 
@@ -93,12 +102,7 @@ def _markings(rng: Rng, line: ReferenceLine, section: CrossSection, style: str) 
         return [strip(line, solid, d + width / 2, d - width / 2, 0.01)]
 
     middle = rng.random()
-    if middle < 0.55:
-        meshes = dashed(0.0)
-    elif middle < 0.8:
-        meshes = full(0.0)
-    else:
-        meshes = full(0.12) + full(-0.12)
+    meshes = dashed(0.0) if middle < 0.55 else full(0.0) if middle < 0.8 else full(0.12) + full(-0.12)
     for index in range(1, section.lanes_right):
         meshes += dashed(-index * section.lane_m)
     for index in range(1, section.lanes_left):
@@ -118,7 +122,10 @@ def _markings(rng: Rng, line: ReferenceLine, section: CrossSection, style: str) 
 def _sidewalks(rng: Rng, line: ReferenceLine, section: CrossSection) -> SceneObject:
     s, z = np.arange(0, line.s_m[-1] + 0.1, 2.0), section.kerb_m
     tops, kerbs = [], []
-    for inner, width, sign in ((section.half_left_m, section.sidewalk_left_m, 1), (section.half_right_m, section.sidewalk_right_m, -1)):
+    for inner, width, sign in (
+        (section.half_left_m, section.sidewalk_left_m, 1),
+        (section.half_right_m, section.sidewalk_right_m, -1),
+    ):
         if width == 0:
             continue
         near, stone, far = sign * inner, sign * (inner + 0.15), sign * (inner + width)
@@ -132,7 +139,9 @@ def _sidewalks(rng: Rng, line: ReferenceLine, section: CrossSection) -> SceneObj
     paving = pick(rng, ((grey, grey, grey), (grey, grey * 0.85, grey * 0.75), (grey * 0.9, grey * 0.9, grey)), 0.02)
     texture = str(rng.choice(["concrete", "brick", "concrete"]))
     edge = float(rng.uniform(0.55, 0.9))
-    return layer("sidewalk", [Part(combine(tops), texture, paving), Part(combine(kerbs), "concrete", (edge, edge, edge))])
+    return layer(
+        "sidewalk", [Part(combine(tops), texture, paving), Part(combine(kerbs), "concrete", (edge, edge, edge))]
+    )
 
 
 def _terrain(rng: Rng, line: ReferenceLine, section: CrossSection, style: str) -> list[SceneObject]:
@@ -146,7 +155,10 @@ def _terrain(rng: Rng, line: ReferenceLine, section: CrossSection, style: str) -
     steps = np.array([0.0, 1.5, 4.0, 8.0, 14.0, 25.0, 45.0, 75.0])
     relief = {"urban": 0.2, "suburban": 0.8, "rural": 2.5}[style] * float(rng.uniform(0.3, 1.0))
     meshes = []
-    for edge, sign in ((section.half_left_m + section.sidewalk_left_m, 1), (section.half_right_m + section.sidewalk_right_m, -1)):
+    for edge, sign in (
+        (section.half_left_m + section.sidewalk_left_m, 1),
+        (section.half_right_m + section.sidewalk_right_m, -1),
+    ):
         wave = np.sin(s[:, None] / rng.uniform(15, 60) + rng.uniform(0, 6)) + rng.normal(0, 0.15, (len(s), len(steps)))
         lift = np.clip(steps - 3, 0, None) / 72
         height = -0.03 * (steps > 0) + relief * lift * (wave + 1.2 * float(rng.uniform(-0.2, 1.5)))
@@ -163,4 +175,7 @@ def _terrain(rng: Rng, line: ReferenceLine, section: CrossSection, style: str) -
     ring = np.stack([np.cos(around) * end_m, np.sin(around) * end_m, np.full(160, -2.0)], 1) + middle
     skyline = ribbon(ring, ring + np.stack([0 * around, 0 * around, height + 2], 1))
     leaf = pick(rng, ((0.25, 0.34, 0.18), (0.3, 0.36, 0.26), (0.4, 0.42, 0.24)), 0.03)
-    return [layer("terrain", [Part(combine(meshes), kind, colour)]), layer("vegetation", [Part(skyline, "foliage", leaf)])]
+    return [
+        layer("terrain", [Part(combine(meshes), kind, colour)]),
+        layer("vegetation", [Part(skyline, "foliage", leaf)]),
+    ]

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: RUF005 (offsets are added to arrays here; no lists are joined)
 """Shapes of the known classes that move: cars, trucks, people, cyclists; colours and proportions drawn at random."""
 
 from __future__ import annotations
@@ -103,7 +104,9 @@ def car(rng: Rng) -> tuple[str, Shape]:
         [[roof[0] - 0.05, height - 0.08, height - 0.03, top + 0.03, top], [(roof[0] + roof[1]) / 2, height - 0.08,
          height, top + 0.03, top - 0.05], [roof[1] + 0.05, height - 0.08, height - 0.03, top + 0.03, top]]
     )  # fmt: skip
-    pillars = [box((0.07, 2 * w - 0.1, 0.0 + (height - belt)), ((roof[0] + roof[1]) / 2, 0, (height + belt) / 2 - 0.04))]
+    pillars = [
+        box((0.07, 2 * w - 0.1, 0.0 + (height - belt)), ((roof[0] + roof[1]) / 2, 0, (height + belt) / 2 - 0.04))
+    ]
     if kind == "van" and rng.random() < 0.6:
         pillars.append(box((roof[1] - roof[0] - 0.9, 2 * w - 0.08, height - belt - 0.05),
                            ((roof[0] + roof[1]) / 2 - 0.45, 0, (height + belt) / 2 - 0.04)))  # fmt: skip
@@ -129,7 +132,9 @@ def truck(rng: Rng) -> tuple[str, Shape]:
     parts += _lights(length, width, 0.9)
     glass = jitter(rng, (0.12, 0.15, 0.19), 0.03)
     if kind == "bus":
-        parts.append(Part(box((length, width, height - 0.45), (0, 0, 0.45 + (height - 0.45) / 2)), "plain", colour, 0.4))
+        parts.append(
+            Part(box((length, width, height - 0.45), (0, 0, 0.45 + (height - 0.45) / 2)), "plain", colour, 0.4)
+        )
         band = box((length - 0.7, width + 0.04, 0.9), (0, 0, height - 1.2))
         parts.append(Part(combine([band, box((0.06, width - 0.3, 1.3), (half, 0, height - 1.3))]), "plain", glass, 0.9))
         return kind, make_shape(parts)
@@ -138,7 +143,9 @@ def truck(rng: Rng) -> tuple[str, Shape]:
         Part(trapezoids([[half - cab, 0.5, 2.6, w, w - 0.05], [half - 0.35, 0.5, 2.6, w, w - 0.08],
                          [half, 0.5, 1.5, w - 0.05, w - 0.1]]), "plain", colour, 0.4)
     )  # fmt: skip
-    parts.append(Part(box((0.5, width - 0.3, 0.75), (half - 0.26, 0, 1.95), rotation_xyz(0, -0.25)), "plain", glass, 0.9))
+    parts.append(
+        Part(box((0.5, width - 0.3, 0.75), (half - 0.26, 0, 1.95), rotation_xyz(0, -0.25)), "plain", glass, 0.9)
+    )
     parts.append(Part(box((1.0, width + 0.02, 0.6), (half - 1.05, 0, 2.05)), "plain", glass, 0.9))
     parts.append(Part(box((length - 0.2, 1.0, 0.25), (-0.1, 0, 0.7)), "plain", (0.12, 0.12, 0.12)))
     bed, middle = length - cab - 0.15, -cab / 2 - 0.07
@@ -153,7 +160,9 @@ def truck(rng: Rng) -> tuple[str, Shape]:
         parts.append(Part(combine([*sides, box((0.06, width, 0.9), (middle + bed / 2, 0, 1.4))]), "bars", load))
     else:
         texture = str(rng.choice(["plain", "bars"]))
-        parts.append(Part(box((bed, width, height - 0.85), (middle, 0, 0.85 + (height - 0.85) / 2)), texture, load, 0.2))
+        parts.append(
+            Part(box((bed, width, height - 0.85), (middle, 0, 0.85 + (height - 0.85) / 2)), texture, load, 0.2)
+        )
     return kind, make_shape(parts)
 
 
@@ -163,7 +172,9 @@ def _body(rng: Rng, height: float, *, stride: float, lean: float, hip: float, re
     shoulder = hip + 0.33 * height
     top = np.array([np.sin(lean) * (shoulder - hip), 0, shoulder])
     cloth = any_colour(rng) if rng.random() < 0.7 else pick(rng, ((0.1, 0.1, 0.12), (0.9, 0.9, 0.88)))
-    legs = pick(rng, ((0.1, 0.12, 0.2), (0.12, 0.12, 0.12), (0.25, 0.3, 0.42), (0.5, 0.45, 0.36), (0.6, 0.58, 0.55)), 0.05)
+    legs = pick(
+        rng, ((0.1, 0.12, 0.2), (0.12, 0.12, 0.12), (0.25, 0.3, 0.42), (0.5, 0.45, 0.36), (0.6, 0.58, 0.55)), 0.05
+    )
     skin = pick(rng, _SKINS, 0.03)
     torso = limb((0, 0, hip - 0.05), top, 0.14 * build, 0.17 * build, points=9).scaled((0.85, 1.2, 1.0))
     limbs, feet, hands = [], [], []

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: RUF005 (offsets are added to arrays here; no lists are joined)
 """Shapes of the known classes that stand still: buildings, poles, signs, lights, trees, bushes."""
 
 from __future__ import annotations
@@ -16,8 +17,13 @@ _WALLS: tuple[Colour, ...] = (
     (0.8, 0.62, 0.5), (0.6, 0.68, 0.72), (0.42, 0.3, 0.26), (0.82, 0.78, 0.5),
 )  # fmt: skip
 _LEAVES: tuple[Colour, ...] = (
-    (0.22, 0.36, 0.12), (0.3, 0.45, 0.15), (0.16, 0.28, 0.12), (0.45, 0.48, 0.16), (0.36, 0.4, 0.22), (0.62, 0.42, 0.14),
-)  # fmt: skip
+    (0.22, 0.36, 0.12),
+    (0.3, 0.45, 0.15),
+    (0.16, 0.28, 0.12),
+    (0.45, 0.48, 0.16),
+    (0.36, 0.4, 0.22),
+    (0.62, 0.42, 0.14),
+)
 
 
 def _gable(length: float, width: float, height: float, base: float) -> Mesh:
@@ -42,11 +48,15 @@ def building(rng: Rng, *, urban: bool) -> tuple[str, Shape]:
         roof = pick(rng, ((0.55, 0.25, 0.18), (0.3, 0.3, 0.32), (0.42, 0.3, 0.22), (0.25, 0.22, 0.2)))
         parts.append(Part(_gable(size[0] + 0.8, size[1] + 0.8, float(rng.uniform(1.8, 3.5)), size[2]), "roof", roof))
     else:
-        parts.append(Part(box((size[0] + 0.4, size[1] + 0.4, 0.5), (0, 0, size[2] + 0.2)), "concrete", jitter(rng, wall)))
+        parts.append(
+            Part(box((size[0] + 0.4, size[1] + 0.4, 0.5), (0, 0, size[2] + 0.2)), "concrete", jitter(rng, wall))
+        )
     if rng.random() < 0.6:  # ground floor in another material, with a door or shop windows
         base = float(rng.uniform(0.5, 3.0)) if urban else 0.5
         material = str(rng.choice(["concrete", "brick", "plain"]))
-        parts.append(Part(box((size[0] + 0.1, size[1] + 0.1, base), (0, 0, base / 2)), material, any_colour(rng, 0.2, 0.8)))
+        parts.append(
+            Part(box((size[0] + 0.1, size[1] + 0.1, base), (0, 0, base / 2)), material, any_colour(rng, 0.2, 0.8))
+        )
     door = [box((1.1, size[1] + 0.24, 2.1), (float(rng.uniform(-0.4, 0.4)) * size[0], 0, 1.05))]
     parts.append(Part(combine(door), "wood", any_colour(rng, 0.1, 0.7)))
     return ("building" if urban else "house"), make_shape(parts)
@@ -58,7 +68,9 @@ def pole(rng: Rng) -> tuple[str, Shape]:
     grey = pick(rng, ((0.45, 0.47, 0.48), (0.2, 0.25, 0.22), (0.65, 0.66, 0.66)))
     if kind == "bollard":
         height = float(rng.uniform(0.7, 1.1))
-        return kind, make_shape([Part(limb((0, 0, 0), (0, 0, height), 0.08, 0.07), "plain", pick(rng, (grey, (0.1, 0.1, 0.1))))])
+        return kind, make_shape(
+            [Part(limb((0, 0, 0), (0, 0, height), 0.08, 0.07), "plain", pick(rng, (grey, (0.1, 0.1, 0.1))))]
+        )
     height = float(rng.uniform(5, 9))
     if kind == "utility pole":
         cross = [box((0.1, 1.8, 0.12), (0, 0, height - 0.5))]
@@ -83,7 +95,9 @@ def traffic_sign(rng: Rng) -> list[tuple[str, str, Shape]]:
         for offset, colour in ((0.5, (1.0, 0.12, 0.1)), (0.2, (1.0, 0.7, 0.1)), (-0.1, (0.1, 0.9, 0.35))):
             lit = rng.random() < 0.4
             shade: Colour = colour if lit else (colour[0] * 0.3, colour[1] * 0.3, colour[2] * 0.3)
-            parts.append(Part(blob((0.05, 0.1, 0.1), at + [-0.12, 0, offset]), "plain", shade, glow=0.7 if lit else 0.0))
+            parts.append(
+                Part(blob((0.05, 0.1, 0.1), at + [-0.12, 0, offset]), "plain", shade, glow=0.7 if lit else 0.0)
+            )
     elif kind in ("square", "board"):
         size = (0.6, 0.6) if kind == "square" else (float(rng.uniform(1.0, 2.2)), float(rng.uniform(0.6, 1.2)))
         colour = blue if rng.random() < 0.5 else pick(rng, ((0.05, 0.4, 0.2), (0.9, 0.75, 0.1), white))
@@ -101,9 +115,14 @@ def traffic_sign(rng: Rng) -> list[tuple[str, str, Shape]]:
             front = np.concatenate([ring + [-depth, 0, 0], ring + [0.02, 0, 0], [[-depth, 0, 0]], [[0.02, 0, 0]]])
             here, after = np.arange(points), (np.arange(points) + 1) % points
             n = points
-            faces = np.concatenate([
-                np.stack([here, after, np.full(n, 2 * n)], 1), np.stack([after + n, here + n, np.full(n, 2 * n + 1)], 1),
-                np.stack([here, here + n, after], 1), np.stack([after, here + n, after + n], 1)])  # fmt: skip
+            faces = np.concatenate(
+                [
+                    np.stack([here, after, np.full(n, 2 * n)], 1),
+                    np.stack([after + n, here + n, np.full(n, 2 * n + 1)], 1),
+                    np.stack([here, here + n, after], 1),
+                    np.stack([after, here + n, after + n], 1),
+                ]
+            )
             return flat(front, faces.astype(np.int32)).moved(at)
 
         rim = red if kind != "round" or rng.random() < 0.6 else blue

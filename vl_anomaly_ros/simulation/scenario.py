@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..errors import SimulationError
+from vl_anomaly_ros.errors import SimulationError
+
 from .catalogue import ANOMALIES, anomaly_categories
 from .motion import EgoPath, Track, keeps_clear, make_ego_path
 from .scene import Scene, SceneObject
@@ -50,9 +51,11 @@ def make_scenario(
         ego = make_ego_path(rng, scene, duration_s, _START_M, circles)
         in_road = ego.d_m.max() < scene.section.half_left_m - 1.1 and ego.d_m.min() > -scene.section.half_right_m + 1.1
         parked = [(Track(float(s), float(d)), thing.radius_m * 0.6) for thing, s, d in _parked(scene)]
-        if in_road and all(
-            keeps_clear(scene, ego, duration_s, track, radius, parked) for track, radius in circles
-        ) and all(keeps_clear(scene, ego, duration_s, track, radius * 0.6, ()) for track, radius in parked):  # fmt: skip
+        if (
+            in_road
+            and all(keeps_clear(scene, ego, duration_s, track, radius, parked) for track, radius in circles)
+            and all(keeps_clear(scene, ego, duration_s, track, radius * 0.6, ()) for track, radius in parked)
+        ):
             break
     else:
         raise SimulationError(f"seed {seed}: found no way past {count} anomalies; take fewer or another seed")
@@ -79,7 +82,13 @@ def _parked(scene: Scene) -> list[tuple[SceneObject, float, float]]:
             heading = float(scene.line.heading_rad[index])
             offset = thing.position_m - points[index]
             along = offset[0] * np.cos(heading) + offset[1] * np.sin(heading)
-            found.append((thing, float(scene.line.s_m[index] + along), float(-offset[0] * np.sin(heading) + offset[1] * np.cos(heading))))
+            found.append(
+                (
+                    thing,
+                    float(scene.line.s_m[index] + along),
+                    float(-offset[0] * np.sin(heading) + offset[1] * np.cos(heading)),
+                )
+            )
     return found
 
 

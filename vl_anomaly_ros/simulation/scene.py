@@ -25,7 +25,7 @@ VOID_VALUE = 255
 
 @dataclass(frozen=True)
 class Part:
-    """A mesh with one material: texture name times colour (0..1), how shiny (0..1), how much light of its own (0..1)."""
+    """A mesh with one material: texture times colour; `shine` and `glow` (light of its own) are 0..1."""
 
     mesh: Mesh
     texture: str
@@ -66,9 +66,7 @@ def make_shape(parts: list[Part], *, rotation: FloatArray | None = None, scale: 
     low = np.min([mesh.vertices.min(axis=0) for mesh in meshes.values()], axis=0)
     high = np.max([mesh.vertices.max(axis=0) for mesh in meshes.values()], axis=0)
     shift = -np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, low[2]])
-    return Shape(
-        tuple(Part(mesh.moved(shift), *key) for key, mesh in meshes.items()), low + shift, high + shift
-    )
+    return Shape(tuple(Part(mesh.moved(shift), *key) for key, mesh in meshes.items()), low + shift, high + shift)
 
 
 @dataclass

@@ -91,9 +91,13 @@ def place_things(rng: Rng, scene: Scene, view: View, anomaly_density: float) -> 
             for _ in range(12):
                 if _put_anomaly(rng, placer, anomalies[int(index)], view):
                     break
+    _place_traffic(rng, placer, [thing for thing in pool if thing.split == "known"], view)
+
+
+def _place_traffic(rng: Rng, placer: _Placer, pool: list[SceneObject], view: View) -> None:
     busy = float(rng.uniform(0.2, 1.3))
     for thing in pool:
-        if thing.split == "known" and rng.random() < busy * _TRAFFIC_SHARE[thing.name]:
+        if rng.random() < busy * _TRAFFIC_SHARE[thing.name]:
             for _ in range(4):
                 if _put_known(rng, placer, thing, view):
                     break

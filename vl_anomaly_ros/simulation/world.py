@@ -27,15 +27,26 @@ class _Roadside:
         self.rng, self.scene = rng, scene
         self.length_m = float(scene.line.s_m[-1])
         section = scene.section
-        self.edge_m = {1: section.half_left_m + section.sidewalk_left_m, -1: section.half_right_m + section.sidewalk_right_m}
+        self.edge_m = {
+            1: section.half_left_m + section.sidewalk_left_m,
+            -1: section.half_right_m + section.sidewalk_right_m,
+        }
         self.kerb_m = {1: section.half_left_m, -1: section.half_right_m}
 
     def add(self, name: str, variant: str, shape: Shape, s_m: float, d_m: float, *, yaw_rad: float = 0.0) -> None:
         line = self.scene.line
         position = line.place(s_m, d_m, self.scene.section.height(d_m))
         self.scene.objects.append(
-            SceneObject(next_instance(self.scene), name, variant, "known", class_index(name), shape, position,
-                        float(line.heading(s_m)) + yaw_rad)  # fmt: skip
+            SceneObject(
+                next_instance(self.scene),
+                name,
+                variant,
+                "known",
+                class_index(name),
+                shape,
+                position,
+                float(line.heading(s_m)) + yaw_rad,
+            )
         )
 
     def fill(self) -> None:
@@ -71,8 +82,13 @@ class _Roadside:
         offset = self.edge_m[side] + float(rng.uniform(0.2, 1.0))
         for s in np.arange(float(rng.uniform(0, 60)), self.length_m - 8, 8.0):
             if rng.random() < 0.85:
-                self.add("fence", "wall" if kind == "wall" else kind if kind == "guardrail" else "fence", build(8.02), s + 4,
-                         side * offset)  # fmt: skip
+                self.add(
+                    "fence",
+                    "wall" if kind == "wall" else kind if kind == "guardrail" else "fence",
+                    build(8.02),
+                    s + 4,
+                    side * offset,
+                )
 
     def _poles(self, side: int) -> None:
         rng = self.rng
@@ -118,7 +134,11 @@ class _Roadside:
 
 def _fence_builder(rng: Rng, kind: str) -> Callable[[float], Shape]:
     height = float(rng.uniform(0.9, 2.0))
-    colour = any_colour(rng, 0.3, 0.9) if rng.random() < 0.4 else pick(rng, ((0.7, 0.66, 0.6), (0.55, 0.4, 0.3), (0.85, 0.84, 0.8)))
+    colour = (
+        any_colour(rng, 0.3, 0.9)
+        if rng.random() < 0.4
+        else pick(rng, ((0.7, 0.66, 0.6), (0.55, 0.4, 0.3), (0.85, 0.84, 0.8)))
+    )
     texture = str(rng.choice(["brick", "concrete", "plain"]))
     wood = pick(rng, ((0.6, 0.45, 0.3), (0.85, 0.82, 0.76), (0.4, 0.3, 0.22)))
     grey = float(rng.uniform(0.5, 0.75))
@@ -126,10 +146,14 @@ def _fence_builder(rng: Rng, kind: str) -> Callable[[float], Shape]:
     def build(length: float) -> Shape:
         if kind == "wall":
             cap = box((length, 0.34, 0.08), (0, 0, height))
-            return make_shape([Part(box((length, 0.24, height), (0, 0, height / 2)), texture, colour), Part(cap, "concrete", wood)])
+            return make_shape(
+                [Part(box((length, 0.24, height), (0, 0, height / 2)), texture, colour), Part(cap, "concrete", wood)]
+            )
         if kind in ("planks", "bars"):
             return make_shape([Part(box((length, 0.08, height), (0, 0, height / 2)), kind, wood)])
-        posts: list[Mesh] = [limb((x, 0, 0), (x, 0, 0.8), 0.06, 0.06, points=6) for x in np.arange(-length / 2, length / 2, 2.0)]
+        posts: list[Mesh] = [
+            limb((x, 0, 0), (x, 0, 0.8), 0.06, 0.06, points=6) for x in np.arange(-length / 2, length / 2, 2.0)
+        ]
         if kind == "guardrail":
             beam = combine([box((length, 0.05, 0.12), (0, 0.06, z)) for z in (0.5, 0.68)])
             return make_shape([Part(combine([*posts, beam]), "metal", (grey, grey, grey), 0.3)])
@@ -176,6 +200,7 @@ def make_scene(
     Args:
         seed: every number in the scene follows from it.
         categories: rows of the catalogue to draw anomalies from; each comes once before any comes twice.
+        anomaly_count: size of the pool of anomalies.
         length_m: length of road.
         style: one of `STYLES`; drawn when None.
         look: one of `looks.LOOKS`; drawn when None.
