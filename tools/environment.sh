@@ -10,7 +10,7 @@
 
 say() { printf 'run: %s\n' "$*" >&2; }
 die() { printf 'run: %s\n' "$@" >&2; exit 1; }
-hash_of() { cat "$@" 2>/dev/null | sha256sum | cut -c1-16; }
+hash_of() { { cat "$@" 2>/dev/null || true; } | sha256sum | cut -c1-16; } # of the files that are there
 stamp_is() { [ -f "$1" ] && [ "$(<"$1")" = "$2" ]; }
 
 # Which ROS 2: a sourced installation, else the wheels. Sets FLAVOUR, DISTRO and VENV.
@@ -68,44 +68,55 @@ find_python_headers() {
   export CPATH="$VENV/headers/usr/include:$PY_INCLUDE${CPATH:+:$CPATH}"
 }
 
-make_venv() { # FOLDER [venv option...]
-  local folder=$1; shift
-  say "making $folder"
-  "$PYTHON" -m venv --clear "$@" "$folder" || die "$PYTHON -m venv failed; this may mend it:" "  sudo apt-get install python3-venv"
-}
-
-pip_install() { # FOLDER pip-argument...
-  local folder=$1; shift
-  "$folder/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" >"$folder/pip.log" 2>&1 ||
-    { tail -n 20 "$folder/pip.log" >&2; die "pip could not install the packages; all it said is in $folder/pip.log"; }
-}
-
-# Where this checkout and its Python are; an environment that was made elsewhere is of no use.
-identity() { echo "$ROOT|$1|$("$PYTHON" -c 'import sys; print(sys.base_prefix, sys.version_info[:2])')"; }
-
-install_packages() {
-  local hash stamp="$VENV/stamp-packages" lists=("$ROOT/pyproject.toml" "$ROOT/tools/environment.sh" "$ROOT/tools/ros-$DISTRO.txt")
-  hash=$(hash_of "${lists[@]}")
-  stamp_is "$stamp" "$hash" && [ -x "$VENV/bin/python" ] && return
+# Make VENV, or bring it up to date, where it is absent, was interrupted, or where FILEs, place or Python have changed.
+make_environment() { # KIND FILE...: KIND is wheels, sourced or training
+  local kind=$1 stamp="$VENV/stamp-packages" options=()
+  shift
+  ! stamp_is "$stamp" "$(hash_of "$@" <(place "$kind"))" || return 0
   check_machine
-  if [ ! -f "$stamp" ] || ! stamp_is "$VENV/identity" "$(identity "$FLAVOUR")"; then
-    make_venv "$VENV" $([ "$FLAVOUR" = wheels ] || echo --system-site-packages)
-    identity "$FLAVOUR" >"$VENV/identity"
+  if [ ! -f "$stamp" ] || ! stamp_is "$VENV/place" "$(place "$kind")"; then
+    say "making $VENV"
+    [ "$kind" != sourced ] || options=(--system-site-packages)
+    "$PYTHON" -m venv --clear "${options[@]}" "$VENV" ||
+      die "$PYTHON -m venv failed; this may mend it:" "  sudo apt-get install python3-venv"
+    place "$kind" >"$VENV/place"
   fi
   rm -f "$stamp"
-  say "installing packages (ROS 2 $DISTRO, $FLAVOUR; see $VENV/pip.log)"
-  "$VENV/bin/python" "$ROOT/tools/requirements.py" dev simulation >"$VENV/requirements.txt"
-  if [ "$FLAVOUR" = wheels ]; then
-    pip_install "$VENV" -r "$ROOT/tools/ros-$DISTRO.txt" -r "$VENV/requirements.txt"
-    find_python_headers
-    "$VENV/bin/python" "$ROOT/tools/mend_wheels.py" "$VENV" "$PY_INCLUDE" >>"$VENV/pip.log"
-  else
-    # The installation's compiled messages must go on working: stay on its side of NumPy 2.
-    "$PYTHON" -c 'import numpy as n; print("numpy<2" if n.__version__ < "2" else "numpy>=2")' >"$VENV/constraints.txt"
-    command -v colcon >/dev/null || echo colcon-common-extensions >>"$VENV/requirements.txt"
-    pip_install "$VENV" -r "$VENV/requirements.txt" -c "$VENV/constraints.txt"
-  fi
-  echo "$hash" >"$stamp"
+  "install_$kind"
+  hash_of "$@" <(place "$kind") >"$stamp"
+}
+
+# An environment names its own folder and its Python in many files: elsewhere it is of no use.
+place() { echo "$ROOT|$1|$(readlink -f "$VENV/bin/python" || true)"; }
+
+install_wheels() {
+  say "installing ROS 2 $DISTRO and what the package needs (see $VENV/pip.log)"
+  requirements dev simulation
+  pip_install -r "$ROOT/tools/ros-$DISTRO.txt" -r "$VENV/requirements.txt"
+  find_python_headers
+  "$VENV/bin/python" "$ROOT/tools/mend_wheels.py" "$VENV" "$PY_INCLUDE" >>"$VENV/pip.log"
+}
+
+install_sourced() {
+  say "installing what the package needs beside the sourced ROS 2 $DISTRO (see $VENV/pip.log)"
+  requirements dev simulation
+  command -v colcon >/dev/null || echo colcon-common-extensions >>"$VENV/requirements.txt"
+  # The installation's compiled messages must go on working: stay on its side of NumPy 2.
+  "$PYTHON" -c 'import numpy as n; print("numpy<2" if n.__version__ < "2" else "numpy>=2")' >"$VENV/constraints.txt"
+  pip_install -r "$VENV/requirements.txt" -c "$VENV/constraints.txt"
+}
+
+install_training() {
+  say "installing PyTorch and what training needs: several GB, some minutes (see $VENV/pip.log)"
+  requirements dev simulation training
+  pip_install -r "$VENV/requirements.txt"
+}
+
+requirements() { "$VENV/bin/python" "$ROOT/tools/requirements.py" "$@" >"$VENV/requirements.txt"; }
+
+pip_install() { # pip-argument...
+  "$VENV/bin/python" -m pip install --quiet --disable-pip-version-check --no-input "$@" >"$VENV/pip.log" 2>&1 ||
+    { tail -n 20 "$VENV/pip.log" >&2 && die "pip could not install the packages; all it said is in $VENV/pip.log"; }
 }
 
 # Messages of the package, and of ros_overlay/ what this machine's ROS 2 lacks.
@@ -218,14 +229,21 @@ enter_osmesa() {
 
 has_osmesa() { "$PYTHON" -S -c 'import ctypes; ctypes.CDLL("libOSMesa.so.8")' 2>/dev/null; }
 
-lock() { exec {LOCK}>"$ROOT/.venv-lock" && flock "$LOCK"; } # until unlock or the end; two starts at once take turns
+# Two starts at once take turns; held until unlock or the end.
+lock() {
+  exec {LOCK}>"$ROOT/.venv-lock"
+  flock --nonblock "$LOCK" || { say "waiting for another ./run that makes the environment" && flock "$LOCK"; }
+}
 unlock() { exec {LOCK}>&-; }
 
 setup_runtime() {
-  [ -z "${VL_ANOMALY_VENV:-}" ] || return 0 # started from within: the environment is entered already
+  if [ -n "${VL_ANOMALY_VENV:-}" ]; then # started from within: the environment is entered already
+    PYTHON=python3 DISTRO=${ROS_DISTRO:-kilted}
+    return
+  fi
   choose_ros
   lock
-  install_packages
+  make_environment "$FLAVOUR" "$ROOT/pyproject.toml" "$ROOT/tools/requirements.py" "$ROOT/tools/ros-$DISTRO.txt"
   build_messages
   unlock
   enter
@@ -235,21 +253,8 @@ setup_runtime() {
 setup_training() {
   : "${PYTHON:=python3}"
   VENV="$ROOT/.venv-train"
-  local hash stamp="$VENV/stamp-packages"
-  hash=$(hash_of "$ROOT/pyproject.toml")
   lock
-  if ! stamp_is "$stamp" "$hash" || [ ! -x "$VENV/bin/python" ]; then
-    check_machine
-    if [ ! -f "$stamp" ] || ! stamp_is "$VENV/identity" "$(identity training)"; then
-      make_venv "$VENV"
-      identity training >"$VENV/identity"
-    fi
-    rm -f "$stamp"
-    say "installing PyTorch and what training needs: several GB, some minutes (see $VENV/pip.log)"
-    "$VENV/bin/python" "$ROOT/tools/requirements.py" dev simulation training >"$VENV/requirements.txt"
-    pip_install "$VENV" -r "$VENV/requirements.txt"
-    echo "$hash" >"$stamp"
-  fi
+  make_environment training "$ROOT/pyproject.toml" "$ROOT/tools/requirements.py"
   unlock
   unset _ROS_WHEELS_BOOTSTRAP_COMPLETE
   export PYTHONPATH="$ROOT" PATH="$VENV/bin:$PATH" VIRTUAL_ENV="$VENV"
