@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
                 note(f"camera {record.camera}, stamp {record.stamp_ns} ns: UNKNOWN: {record.reason}")
             progress.update(done, total)
 
-        summary = replay(job, on_frame)
+        summary = replay(job, on_frame).summary
     if args.json:
         say(json.dumps(summary))
     else:

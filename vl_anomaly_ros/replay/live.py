@@ -209,6 +209,15 @@ def _parameters(config: Config, camera: CameraTopics, bundle: str, *, points: bo
     }
 
 
+def live_refusal() -> str | None:
+    """Why live replay cannot be done here, None where it can."""
+    try:
+        _player_class()
+    except ReplayError as error:
+        return str(error)
+    return None
+
+
 def _player_class() -> Callable[..., NodePlayer]:
     """The ROS side, imported only now.
 

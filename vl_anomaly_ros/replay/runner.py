@@ -58,8 +58,16 @@ def _silent(record: FrameRecord, done: int, total: int) -> None:
     del record, done, total
 
 
-def replay(job: ReplayJob, progress: Progress = _silent) -> dict[str, Any]:
-    """Replay a recording into `job.out` and return the content of summary.json.
+@dataclass(frozen=True)
+class Replayed:
+    """A finished replay: content of summary.json, and every frame by stamp and camera."""
+
+    summary: dict[str, Any]
+    records: list[FrameRecord]
+
+
+def replay(job: ReplayJob, progress: Progress = _silent) -> Replayed:
+    """Replay a recording into `job.out`.
 
     Raises:
         ReplayError: the recording cannot be used, or the results cannot be written.
@@ -89,7 +97,7 @@ def replay(job: ReplayJob, progress: Progress = _silent) -> dict[str, Any]:
             )
             report = Report(job.title or job.bag.stem, job.config, truth)
             folder.finish(summary, {"report.html": report.render(folder.records, summary, folder.picture)})
-    return summary
+    return Replayed(summary, folder.records)
 
 
 def _replay_offline(source: FrameSource, config: Config, folder: ResultFolder, progress: Progress) -> Outcome:
