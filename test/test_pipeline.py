@@ -79,7 +79,7 @@ def test_looked_and_nothing_there(tiny_pipeline: Pipeline) -> None:
     image[np.all(image == RED, axis=2) | (image[..., 0] > 200)] = GREY
     result = tiny_pipeline.process(frame(image))
     assert result.ok
-    assert result.regions == result.zones == ()
+    assert (result.regions, result.zones) == ((), ())
     assert not result.mask.any()
     assert result.class_names == ("road", "vegetation", "sky")
 
@@ -105,7 +105,7 @@ def test_golden(tiny_pipeline: Pipeline) -> None:
     differently.
     """
     result = tiny_pipeline.process(frame(picture(320, 160)))
-    regions = [
+    regions: list[dict[str, Any]] = [
         {
             "bbox": list(region.bbox),
             "area_px": region.area_px,
@@ -138,9 +138,7 @@ def test_same_frame_same_bits(tiny_bundle: Path) -> None:
     assert all(same(results[0], other) for other in results[1:])
 
 
-def test_an_engine_failure_is_unknown_not_empty(
-    tiny_pipeline: Pipeline, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_an_engine_failure_is_unknown_not_empty(tiny_pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
     image = picture()
     image[0, 0] = POISON_RGB
     image[:8, :8] = POISON_RGB
@@ -154,9 +152,7 @@ def test_an_engine_failure_is_unknown_not_empty(
     assert tiny_pipeline.process(frame(picture())).ok
 
 
-def test_a_geometry_failure_is_unknown_not_empty(
-    tiny_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_geometry_failure_is_unknown_not_empty(tiny_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> None:
         raise GeometryError("the transform is not a rotation")
 
@@ -254,9 +250,7 @@ def looking_at_a_wall(distance_m: float) -> tuple[PointCloud, CameraCalibration,
     """
     rng = np.random.default_rng(0)
     ground = np.stack([rng.uniform(-8, 8, 4000), np.full(4000, 1.5), rng.uniform(2, 40, 4000)], axis=1)
-    wall = np.stack(
-        [rng.uniform(-8, 8, 6000), rng.uniform(-0.5, 1.5, 6000), np.full(6000, distance_m)], axis=1
-    )
+    wall = np.stack([rng.uniform(-8, 8, 6000), rng.uniform(-0.5, 1.5, 6000), np.full(6000, distance_m)], axis=1)
     points = PointCloud(np.concatenate([ground, wall]).astype(np.float32), 5, "optical")
     K = np.array([[160.0, 0, 160], [0, 160, 80], [0, 0, 1]])
     T_output_camera = np.eye(4)

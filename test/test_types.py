@@ -97,5 +97,5 @@ def test_score_maps_are_checked() -> None:
 
 def test_a_failed_result_holds_nothing_that_could_pass_for_an_answer() -> None:
     result = FrameResult(frame=frame(), ok=False, reason="engine failed")
-    assert result.regions == result.zones == result.class_names == ()
+    assert (result.regions, result.zones, result.class_names) == ((), (), ())
     assert result.mask.size == result.probability.size == result.instances.size == 0

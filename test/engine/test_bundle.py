@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -169,7 +170,7 @@ def test_the_shipped_bundle_is_found_in_the_ros_install_tree(
 
 def test_an_absent_shipped_bundle_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "__file__", str(tmp_path / "lib" / "vl_anomaly_ros" / "engine" / "bundle.py"))
-    monkeypatch.setattr(module.sys, "prefix", str(tmp_path))
+    monkeypatch.setattr(sys, "prefix", str(tmp_path))
     monkeypatch.delenv("AMENT_PREFIX_PATH", raising=False)
     with pytest.raises(BundleError, match="found in none"):
         default_bundle_path()

@@ -61,9 +61,7 @@ def plain(colour: tuple[int, int, int]) -> ByteArray:
 
 
 @pytest.mark.parametrize(("colour", "index"), [(GREY, 0), (GREEN, 1), (BLUE, 2)])
-def test_known_colours_score_low_and_have_their_class(
-    engine: Engine, colour: tuple[int, int, int], index: int
-) -> None:
+def test_known_colours_score_low_and_have_their_class(engine: Engine, colour: tuple[int, int, int], index: int) -> None:
     scores = engine.run(plain(colour))
     assert scores.score.max() < 0.1
     assert np.all(scores.class_map == index)
@@ -74,9 +72,7 @@ def test_unknown_colours_score_high(engine: Engine, colour: tuple[int, int, int]
     assert engine.run(plain(colour)).score.min() > 0.6
 
 
-def test_a_new_known_class_acts_on_the_next_frame_through_the_same_sessions(
-    engine: Engine, backend: Tampered
-) -> None:
+def test_a_new_known_class_acts_on_the_next_frame_through_the_same_sessions(engine: Engine, backend: Tampered) -> None:
     sessions = [getattr(backend, name) for name in ("_visual", "_head", "_text")]
     before = engine.run(plain(RED))
     known = engine.lexicon.vocabulary.known
@@ -170,9 +166,7 @@ def test_each_frame_sees_one_whole_vocabulary_while_it_changes(engine: Engine) -
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", [item.name for item in fields(VisualOutput)])
-def test_features_that_are_not_finite_are_refused(
-    engine: Engine, backend: Tampered, name: str, value: float
-) -> None:
+def test_features_that_are_not_finite_are_refused(engine: Engine, backend: Tampered, name: str, value: float) -> None:
     array = np.array(getattr(OnnxRuntimeBackend.visual(backend, plain(GREY)[None]), name))
     array.ravel()[-1] = value
     backend.features = {name: array}

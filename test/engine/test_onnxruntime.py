@@ -30,9 +30,7 @@ def bank(tiny_bundle: Path, backend: OnnxRuntimeBackend) -> TextBank:
 
 
 def settings(weights: tuple[float, float, float] = (0.5, 0.25, 0.25), dense: float = 0.5) -> HeadSettings:
-    return HeadSettings(
-        np.array(weights, np.float32), np.array([0.1, 0.2], np.float32), np.array([dense], np.float32)
-    )
+    return HeadSettings(np.array(weights, np.float32), np.array([0.1, 0.2], np.float32), np.array([dense], np.float32))
 
 
 def random_features(seed: int) -> VisualOutput:
@@ -65,9 +63,7 @@ def test_head_equals_the_formulas(
     assert np.mean(output.class_map == class_map) > 0.99  # ties may fall either way
 
 
-def test_a_source_without_prompts_gives_no_probability_and_no_nan(
-    backend: OnnxRuntimeBackend, bank: TextBank
-) -> None:
+def test_a_source_without_prompts_gives_no_probability_and_no_nan(backend: OnnxRuntimeBackend, bank: TextBank) -> None:
     silent = replace(bank, aligned_mask=np.zeros_like(bank.aligned_mask))
     output = backend.head(random_features(0), silent, settings())
     assert np.isfinite(output.score).all()

@@ -36,7 +36,7 @@ def reference_head(inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Array, Array
         total = np.zeros((classes, h, w))
         for q in range(queries):
             total += weight[q] * masks[q] * per_query[q][:, None, None]
-        return total / np.maximum(sum(weight[q] * masks[q] for q in range(queries)), 1e-6)
+        return np.asarray(total / np.maximum(np.einsum("q,qyx->yx", weight, masks), 1e-6))
 
     tau_aligned, tau_clip = v["temperatures"]
     p_detector = np.minimum(np.einsum("qk,qyx->kyx", c[:, :-1], masks), 1)
@@ -80,6 +80,6 @@ def upsampled(maps: Array, h: int, w: int) -> Array:
 
     def weights(n: int, cells: int) -> Array:
         centre = np.clip((np.arange(n) + 0.5) * cells / n - 0.5, 0, cells - 1)
-        return np.maximum(0, 1 - np.abs(centre[:, None] - np.arange(cells)[None]))
+        return np.asarray(np.maximum(0, 1 - np.abs(centre[:, None] - np.arange(cells)[None])))
 
-    return np.einsum("yi,cij,xj->cyx", weights(h, maps.shape[1]), maps, weights(w, maps.shape[2]))
+    return np.asarray(np.einsum("yi,cij,xj->cyx", weights(h, maps.shape[1]), maps, weights(w, maps.shape[2])))

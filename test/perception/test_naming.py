@@ -63,7 +63,7 @@ def named(
 
 
 def unit(index: int) -> FloatArray:
-    return np.eye(5, dtype=np.float32)[index]
+    return np.asarray(np.eye(5)[index], np.float32)
 
 
 def test_each_region_takes_the_candidate_of_its_own_features(two: Regions) -> None:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from vl_anomaly_ros.perception.regions import Regions, find_regions
+from vl_anomaly_ros.perception.regions import Regions, cell_areas, find_regions
+from vl_anomaly_ros.perception.scoring import cell_of
 from vl_anomaly_ros.types import BoolArray, FloatArray, ScoreMap
 
 
@@ -105,7 +106,7 @@ def test_means_over_the_region_alone() -> None:
 def random_blobs(seed: int) -> FloatArray:
     noise = np.random.default_rng(seed).random((90, 130))
     smooth = ndimage.gaussian_filter(noise, 2)
-    return ((smooth - smooth.min()) / (smooth.max() - smooth.min())).astype(np.float32)
+    return np.asarray((smooth - smooth.min()) / (smooth.max() - smooth.min()), np.float32)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -130,3 +131,24 @@ def test_same_input_same_result() -> None:
     first, second = (found(random_blobs(7)) for _ in range(2))
     assert first.regions == second.regions
     np.testing.assert_array_equal(first.instances, second.instances)
+
+
+@pytest.mark.parametrize("grid", [(1, 1), (7, 11), (45, 65), (90, 130), (200, 300), (45, 300)])
+def test_pixels_per_cell_of_coarser_and_finer_grids(grid: tuple[int, int]) -> None:
+    result = found(random_blobs(3), min_area_px=12)
+    rows, columns = cell_of(90, grid[0]), cell_of(130, grid[1])
+    for region in result.regions:
+        expected = np.zeros(grid, np.int32)
+        ys, xs = np.nonzero(result.instances == region.id)
+        np.add.at(expected, (rows[ys], columns[xs]), 1)
+        areas, cells = cell_areas(result.instances, region.id, region.bbox, grid)
+        have = np.zeros(grid, np.int32)
+        have[cells] = areas
+        np.testing.assert_array_equal(have, expected)
+
+
+def test_nothing_lies_outside_of_the_box() -> None:
+    result = found(drawn("......", "..x...", "...xx.", "......"))
+    assert result.box == (slice(1, 3), slice(2, 5))
+    result.mask[result.box] = 0
+    assert not result.mask.any()

@@ -27,7 +27,7 @@ class Recorder:
     @staticmethod
     def row(text: str) -> FloatArray:
         vector = np.random.default_rng(list(text.encode())).normal(size=16)
-        return (vector / np.linalg.norm(vector)).astype(np.float32)
+        return np.asarray(vector / np.linalg.norm(vector), np.float32)
 
 
 VOCABULARY = Vocabulary(

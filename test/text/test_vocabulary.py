@@ -71,7 +71,7 @@ def test_approved_words_are_known_classes_synonyms_and_ood_prompts(word: str, ap
     ],
 )
 def test_refused_with_a_sentence_that_says_which(values: Any, said: str) -> None:
-    with pytest.raises(VocabularyError, match=".") as caught:
+    with pytest.raises(VocabularyError) as caught:
         Vocabulary.from_mapping(values)
     assert said in str(caught.value)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from vl_anomaly_ros.perception.regions import Regions
+from vl_anomaly_ros.perception.regions import Regions, cell_areas
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.types import AnomalyLabel, DoubleArray, FloatArray, IntArray, NameSource, Region
 
@@ -64,10 +64,11 @@ def pooled_features(regions: Regions, clip_features: FloatArray) -> DoubleArray:
         clip_features: (D, hc, wc) float32, covering the same extent.
     """
     size, height, width = clip_features.shape
-    pixels, count = regions.pixels.of_regions(), len(regions.regions)
-    cells = pixels.region * (height * width) + pixels.cells(regions.mask.shape, (height, width))
-    weights = np.bincount(cells, minlength=count * height * width).reshape(count, -1)
-    pooled = weights @ clip_features.reshape(size, -1).T.astype(np.float64)
+    pooled = np.zeros((len(regions.regions), size))
+    for row, region in zip(pooled, regions.regions):
+        areas, (rows, columns) = cell_areas(regions.instances, region.id, region.bbox, (height, width))
+        cells = clip_features[:, rows, columns].astype(np.float64)
+        row[:] = np.tensordot(cells, areas.astype(np.float64))
     return np.asarray(pooled / np.maximum(np.linalg.norm(pooled, axis=1, keepdims=True), 1e-12))
 
 
@@ -99,16 +100,16 @@ def extended_segmentation(
         (H, W) uint8, or uint16 where there are more than 256 names; and the names.
     """
     names = [region.label.name or UNNAMED for region in named]
-    pixels = regions.pixels
-    beyond = bool((pixels.region < 0).any())
+    mask, instances = regions.mask[regions.box], regions.instances[regions.box]
+    beyond = bool(np.any((mask != 0) & (instances == 0)))
     added = tuple(dict.fromkeys([*names, UNNAMED] if beyond else names))
     class_names = (*known_names, *added)
     segmentation: npt.NDArray[np.uint8] | npt.NDArray[np.uint16]
     segmentation = class_map.astype(np.uint8) if len(class_names) <= 256 else class_map.astype(np.uint16)
     if added:
-        # The entry for areas that are no region comes last, where their index -1 finds it.
-        indices = np.array([added.index(name) for name in ([*names, UNNAMED] if beyond else names)])
-        segmentation[pixels.rows, pixels.columns] = len(known_names) + indices[pixels.region]
+        indices = [added.index(UNNAMED) if beyond else 0, *(added.index(name) for name in names)]
+        index_of_id = np.array(indices, segmentation.dtype) + segmentation.dtype.type(len(known_names))
+        np.copyto(segmentation[regions.box], np.take(index_of_id, instances), where=mask != 0)
     return segmentation, class_names
 
 

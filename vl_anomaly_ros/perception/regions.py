@@ -11,33 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vl_anomaly_ros.perception.scoring import cell_of
-from vl_anomaly_ros.types import ByteArray, Region, ScoreMap
+from vl_anomaly_ros.types import ByteArray, IntArray, Region, ScoreMap
 
 logger = logging.getLogger(__name__)
 
-
-@dataclass(frozen=True)
-class Pixels:
-    """The pixels of all areas of an image, so that what follows costs by their number, not by the image's size.
-
-    Attributes:
-        rows, columns: (n,) int64 positions.
-        region: (n,) int64 index of the region, its id minus 1; -1 for areas beyond the maximum number of regions.
-    """
-
-    rows: npt.NDArray[np.int64]
-    columns: npt.NDArray[np.int64]
-    region: npt.NDArray[np.int64]
-
-    def of_regions(self) -> Pixels:
-        """Without the pixels of areas that are no region."""
-        inside = self.region >= 0
-        return self if inside.all() else Pixels(self.rows[inside], self.columns[inside], self.region[inside])
-
-    def cells(self, image: tuple[int, ...], grid: tuple[int, ...]) -> npt.NDArray[np.int64]:
-        """(n,) flat index of the cell of a `grid` (height, width) over an `image` (height, width) for each pixel."""
-        rows, columns = cell_of(image[0], grid[0]), cell_of(image[1], grid[1])
-        return np.asarray(rows[self.rows] * grid[1] + columns[self.columns])
+Box = tuple[slice, slice]
+"""Rows and columns of a part of the image."""
 
 
 @dataclass(frozen=True)
@@ -48,13 +27,13 @@ class Regions:
         mask: (H, W) uint8, 255 in every area of at least the minimum size, also in those beyond the maximum number.
         instances: (H, W) uint16 region ids, 0 none.
         regions: by id, from 1; the largest first, equal ones from top to bottom and left to right.
-        pixels: the pixels of `mask`.
+        box: part of the image outside of which `mask` is 0, so that later steps need not look there.
     """
 
     mask: ByteArray
     instances: npt.NDArray[np.uint16]
     regions: tuple[Region, ...]
-    pixels: Pixels
+    box: Box
 
 
 def find_regions(score_map: ScoreMap, *, threshold: float, min_area_px: int, max_regions: int) -> Regions:
@@ -67,67 +46,73 @@ def find_regions(score_map: ScoreMap, *, threshold: float, min_area_px: int, max
         max_regions: at most so many regions, the largest; the rest stays in the mask.
     """
     anomalous = (score_map.probability >= threshold).view(np.uint8)
-    rows, columns = _nonzero(anomalous)
-    count, labels = cv2.connectedComponents(anomalous, connectivity=8, ltype=cv2.CV_32S)
-    component = labels[rows, columns].astype(np.int64) - 1
-    area = np.bincount(component, minlength=count - 1)
-    first = np.zeros(count - 1, np.int64)
-    first[component[::-1]] = np.arange(len(component))[::-1]
+    left, top, width, height = cv2.boundingRect(anomalous)
+    box = (slice(top, top + height), slice(left, left + width))
+    mask, instances = np.zeros(anomalous.shape, np.uint8), np.zeros(anomalous.shape, np.uint16)
+    if width == 0:
+        return Regions(mask, instances, (), box)
+
+    count, labels, stats, centroids = cv2.connectedComponentsWithStats(anomalous[box], connectivity=8, ltype=cv2.CV_32S)
+    areas = stats[:, cv2.CC_STAT_AREA]
     # Component numbers depend on OpenCV's algorithm, sizes and positions do not. lexsort takes its last key first.
-    order = np.lexsort((first, -area))
-    large = order[area[order] >= min_area_px]
+    order = np.lexsort((centroids[:, 0], stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP], -areas))
+    large = order[(order != 0) & (areas[order] >= min_area_px)]
     kept = large[:max_regions]
     if len(large) > len(kept):
         logger.warning("%d anomalous areas, only the largest %d become regions", len(large), len(kept))
 
-    region_of = np.full(count - 1, -2)
-    region_of[large] = -1
-    region_of[kept] = np.arange(len(kept))
-    region = region_of[component]
-    in_mask = region > -2
-    pixels = Pixels(rows[in_mask], columns[in_mask], region[in_mask])
-    mask, instances = np.zeros(anomalous.shape, np.uint8), np.zeros(anomalous.shape, np.uint16)
-    mask[pixels.rows, pixels.columns] = 255
-    instances[pixels.rows, pixels.columns] = pixels.region + 1
-    return Regions(mask, instances, _described(score_map, pixels.of_regions(), area[kept]), pixels)
+    mask_of, id_of = np.zeros(count, np.uint8), np.zeros(count, np.uint16)
+    mask_of[large] = 255
+    id_of[kept] = np.arange(1, len(kept) + 1)
+    mask[box], instances[box] = mask_of[labels], id_of[labels]
+    regions = []
+    for region_id, component in enumerate(kept.tolist(), start=1):
+        x, y, w, h, area = stats[component].tolist()
+        centre_x, centre_y = centroids[component].tolist()
+        bbox = (left + x, top + y, left + x + w, top + y + h)
+        probability, sources = _means(score_map, instances, region_id, bbox)
+        regions.append(Region(region_id, bbox, area, (left + centre_x, top + centre_y), probability, sources))
+    return Regions(mask, instances, tuple(regions), box)
 
 
-def _nonzero(mask: ByteArray) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """As `np.nonzero`, several times faster."""
-    points = cv2.findNonZero(mask)
-    if points is None:
-        return np.zeros(0, np.int64), np.zeros(0, np.int64)
-    points = points.reshape(-1, 2).astype(np.int64)
-    coordinates: npt.NDArray[np.int64] = points.reshape(-1, 2).astype(np.int64)
-    return coordinates[:, 1], coordinates[:, 0]
+def cell_areas(
+    instances: npt.NDArray[np.uint16], region_id: int, bbox: tuple[int, int, int, int], grid: tuple[int, int]
+) -> tuple[IntArray, Box]:
+    """How many pixels of a region lie in each cell of a grid over the image.
+
+    Args:
+        instances: (H, W) uint16 region ids.
+        region_id: of the region.
+        bbox: its bounding box in pixels.
+        grid: rows and columns of the grid.
+
+    Returns:
+        (h, w) int32 pixel counts, and the part of the grid they belong to; every other cell holds none.
+    """
+    x0, y0, x1, y1 = bbox
+    inside = (instances[y0:y1, x0:x1] == region_id).view(np.uint8)
+    # Rows of one cell follow each other, so sums over runs of rows, then of columns, are sums over cells.
+    rows, row_starts = np.unique(cell_of(instances.shape[0], grid[0])[y0:y1], return_index=True)
+    columns, column_starts = np.unique(cell_of(instances.shape[1], grid[1])[x0:x1], return_index=True)
+    by_row = np.add.reduceat(inside, row_starts, axis=0, dtype=np.int32)
+    areas: IntArray = np.add.reduceat(by_row, column_starts, axis=1, dtype=np.int32)
+    # Where cells are smaller than pixels some cells hold no pixel centre.
+    if len(rows) <= rows[-1] - rows[0] or len(columns) <= columns[-1] - columns[0]:
+        spread = np.zeros((rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1), np.int32)
+        spread[np.ix_(rows - rows[0], columns - columns[0])] = areas
+        areas = spread
+    return areas, (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
 
 
-def _boxes(pixels: Pixels, areas: npt.NDArray[np.int64]) -> list[tuple[int, int, int, int]]:
-    """Bounding boxes x0, y0, x1, y1 in pixels, x1 and y1 exclusive."""
-    order = np.argsort(pixels.region.astype(np.uint16), kind="stable")  # a radix sort: linear
-    starts = np.cumsum(areas) - areas
-    rows, columns = pixels.rows[order], pixels.columns[order]
-    lows = [np.minimum.reduceat(values, starts).tolist() for values in (columns, rows)]
-    highs = [(np.maximum.reduceat(values, starts) + 1).tolist() for values in (columns, rows)]
-    return list(zip(*lows, *highs))
-
-
-def _described(score_map: ScoreMap, pixels: Pixels, areas: npt.NDArray[np.int64]) -> tuple[Region, ...]:
-    """Each region with its means over its pixels, in one pass over all pixels for each mean."""
-    if len(areas) == 0:
-        return ()
-    count, image = len(areas), score_map.probability.shape
-    cells = pixels.cells(image, score_map.sources.shape[1:])
-    values = [
-        pixels.columns,
-        pixels.rows,
-        score_map.probability[pixels.rows, pixels.columns],
-        *(source.ravel()[cells] for source in score_map.sources),
-    ]
-    means = np.stack([np.bincount(pixels.region, value, count) for value in values], axis=1) / areas[:, None]
-    return tuple(
-        Region(number, box, area, (x, y), probability, (detector, text, clip))
-        for number, (box, area, (x, y, probability, detector, text, clip)) in enumerate(
-            zip(_boxes(pixels, areas), areas.tolist(), means.tolist()), start=1
-        )
-    )
+def _means(
+    score_map: ScoreMap, instances: npt.NDArray[np.uint16], region_id: int, bbox: tuple[int, int, int, int]
+) -> tuple[float, tuple[float, float, float]]:
+    """Mean probability and mean source scores over the pixels of a region."""
+    x0, y0, x1, y1 = bbox
+    inside = (instances[y0:y1, x0:x1] == region_id).view(np.uint8)
+    probability = cv2.mean(score_map.probability[y0:y1, x0:x1], mask=inside)[0]
+    height, width = score_map.sources.shape[1:]
+    areas, cells = cell_areas(instances, region_id, bbox, (height, width))
+    weights = areas / areas.sum()
+    detector, text, clip = (float((source[cells] * weights).sum()) for source in score_map.sources)
+    return probability, (detector, text, clip)

@@ -179,7 +179,9 @@ class Vocabulary:
 def _check_word(what: str, word: Any) -> None:
     """Words become prompts: plain text only. Angle brackets would name special tokens, braces a slot."""
     if not isinstance(word, str):
-        raise VocabularyError(f"{what}: expected a word, got {brief(word)}; put quotes around words such as yes, no or 12")
+        raise VocabularyError(
+            f"{what}: expected a word, got {brief(word)}; put quotes around words such as yes, no or 12"
+        )
     if not word or word != word.strip():
         raise VocabularyError(f"{what}: expected a word without spaces around it, got {word!r}")
     if len(word) > MAX_WORD_CHARACTERS:
