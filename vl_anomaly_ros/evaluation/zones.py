@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from vl_anomaly_ros.errors import VlAnomalyError
+from vl_anomaly_ros.evaluation.drive import judge_drive
 from vl_anomaly_ros.evaluation.judging import Judgement
 from vl_anomaly_ros.evaluation.kitti import judge_kitti
 from vl_anomaly_ros.types import DepthStatus
@@ -66,9 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m vl_anomaly_ros.evaluation.zones", description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--kitti", type=Path, metavar="DIR", help="the KITTI test pack")
+    source.add_argument("--drive", type=Path, metavar="DIR", help="a simulated drive with true masks")
     options = parser.parse_args(arguments)
     try:
-        judgements = judge_kitti(options.kitti)
+        judgements = judge_kitti(options.kitti) if options.kitti else judge_drive(options.drive)
     except VlAnomalyError as error:
         sys.stderr.write(f"ERROR: {error}\n")
         return 1

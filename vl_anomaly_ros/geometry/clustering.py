@@ -111,7 +111,7 @@ def choose_object(points: Candidates, clusters: Clusters, gap_m: float, farthest
     chosen, share = _choose(points, clusters.coarse, gap_m, farthest_m)
     if not len(chosen) or share >= WHOLE_INSIDE:
         return chosen
-    finer, _ = _choose(points, clusters.fine, gap_m / 2, farthest_m)
+    finer, _ = _choose(points, clusters.fine, gap_m, farthest_m)
     return finer if len(finer) else chosen
 
 
@@ -132,8 +132,14 @@ def _choose(points: Candidates, labels: IntArray, gap_m: float, farthest_m: floa
         return np.zeros(0, np.int64), 0.0
     possible = score >= MIN_SHARE * score.max()
     main = int(np.argmin(np.where(possible, near, np.inf)))
-    # Other parts of the same thing (a mirror, a far wheel, what a window splits off) lie at the same range.
-    reach = max(2 * gap_m, 2 * BEAM_SPACING_RAD * far[main])
-    same = (share >= MIN_INSIDE) & (near <= far[main] + reach) & (far >= near[main] - reach) & (score > 0)
-    same[main] = True
+    # Other parts of the same thing (a mirror, a far wheel, what a window splits off) follow it in range.
+    reach = np.maximum(2 * gap_m, 2 * BEAM_SPACING_RAD * near)
+    possible = (share >= MIN_INSIDE) & (score > 0)
+    same = np.arange(parts) == main
+    while True:
+        first, last = near[same].min(), far[same].max()
+        grown = same | (possible & (near <= last + reach) & (far >= first - reach))
+        if np.array_equal(grown, same):
+            break
+        same = grown
     return np.flatnonzero(same[labels] & points.inside), float(share[main])
