@@ -44,6 +44,7 @@ from vl_anomaly_ros.srv import GetVocabulary, SetVocabulary
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT, FOCAL_PX = 320, 160, 160.0
 TIMEOUT_S = 60.0
+PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE")  # Kilted on; Jazzy and before
 OUTPUTS = {
     "score": Image,
     "mask": Image,
@@ -74,7 +75,7 @@ TRANSITIONS = {
 
 def environment(domain: int) -> dict[str, str]:
     """Of the node's process: this machine only, and the profile that carries large images."""
-    profile = {"FASTDDS_DEFAULT_PROFILES_FILE": str(ROOT / "config" / "fastdds.xml")}
+    profile = {name: str(ROOT / "config" / "fastdds.xml") for name in PROFILE_VARIABLES}
     local = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
     return {**profile, **os.environ, **local}
 
@@ -106,8 +107,8 @@ class NodeRig:
 
     def __init__(self, folder: Path, parameters: dict[str, str], arguments: tuple[str, ...] = ()) -> None:
         domain = random.randint(1, 100)  # noqa: S311
-        os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", environment(domain)["FASTDDS_DEFAULT_PROFILES_FILE"])
-        os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
+        for name in (*PROFILE_VARIABLES, "ROS_AUTOMATIC_DISCOVERY_RANGE"):
+            os.environ[name] = environment(domain)[name]
         self.log = folder / f"node_{domain}.log"
         command = [sys.executable, "-m", "vl_anomaly_ros.node", "--ros-args", *arguments]
         for name, value in parameters.items():

@@ -3,12 +3,16 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING, Any
 
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.task import Future
 from std_srvs.srv import SetBool
 
 from vl_anomaly_ros.errors import VlAnomalyError
 from vl_anomaly_ros.msg import KnownClass as KnownClassMessage
+from vl_anomaly_ros.pipeline import Pipeline
 from vl_anomaly_ros.srv import GetVocabulary, SetVocabulary
 from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
 
@@ -23,21 +27,23 @@ class Services:
 
     def __init__(self, node: VlAnomalyNode) -> None:
         self._node = node
-        node.create_service(SetVocabulary, "~/set_vocabulary", self._set_vocabulary)
+        # A group of its own: a callback that awaits keeps its group, and everything else in it, waiting.
+        alone = MutuallyExclusiveCallbackGroup()
+        node.create_service(SetVocabulary, "~/set_vocabulary", self._set_vocabulary, callback_group=alone)
         node.create_service(GetVocabulary, "~/get_vocabulary", self._get_vocabulary)
         node.create_service(SetBool, "~/enable", self._enable)
 
-    def _set_vocabulary(self, request: Any, response: Any) -> Any:
+    async def _set_vocabulary(self, request: Any, response: Any) -> Any:
+        """Encoding many words takes seconds: that is done in a thread, while images come in and are judged."""
         pipeline = self._node.pipeline
         if pipeline is None:
             response.success, response.message = False, _NOT_CONFIGURED
             return response
-        try:
-            response.revision = pipeline.set_vocabulary(vocabulary_from(request))
-            response.success = True
-        except VlAnomalyError as error:
-            response.success, response.message = False, str(error)
-            response.revision = pipeline.vocabulary_revision
+        done = Future(executor=self._node.executor)
+        threading.Thread(target=lambda: done.set_result(_replaced(pipeline, request)), daemon=True).start()
+        response.message = await done
+        response.success = not response.message
+        response.revision = pipeline.vocabulary_revision
         return response
 
     def _get_vocabulary(self, request: Any, response: Any) -> Any:
@@ -61,6 +67,17 @@ class Services:
         if self._node.worker is None:
             response.message += " once the node is active"
         return response
+
+
+def _replaced(pipeline: Pipeline, request: Any) -> str:
+    """Replace the vocabulary; returns why it was refused, or nothing. The caller waits for an answer in any case."""
+    try:
+        pipeline.set_vocabulary(vocabulary_from(request))
+    except VlAnomalyError as error:
+        return str(error)
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return ""
 
 
 def vocabulary_from(request: Any) -> Vocabulary:
