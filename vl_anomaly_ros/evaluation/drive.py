@@ -44,12 +44,29 @@ def judge_drive(root: Path, config: Config | None = None) -> list[Judgement]:
         instances = cv2.imread(str(mask), cv2.IMREAD_UNCHANGED)
         if instances is None or frame.stamp_ns not in truth:
             raise EvaluationError(f"{mask}: expected the true instances of the image at {frame.stamp_ns} ns")
-        judged += _judge_frame(frame, truth[frame.stamp_ns], instances.astype(np.uint16), settings)
+        judged += _judge_frame(frame, truth[frame.stamp_ns], instances.astype(np.uint16), _hits(root, frame), settings)
     return judged
 
 
+def _hits(root: Path, frame: Frame) -> npt.NDArray[np.uint16]:
+    """Which instance each point of the frame's cloud lies on."""
+    stamp_ns = None if frame.points is None else frame.points.stamp_ns
+    path = root / "truth" / f"{stamp_ns}_points.npz"
+    if frame.points is None or not path.is_file():
+        raise EvaluationError(f"{path}: expected the true instances of the cloud of the image at {frame.stamp_ns} ns")
+    with np.load(path, allow_pickle=False) as arrays:
+        hits = np.asarray(arrays["instance"], np.uint16)
+    if len(hits) != len(frame.points.xyz):
+        raise EvaluationError(f"{path}: expected {len(frame.points.xyz)} instances, one a point, got {len(hits)}")
+    return hits
+
+
 def _judge_frame(
-    frame: Frame, objects: list[dict[str, Any]], instances: npt.NDArray[np.uint16], config: Config
+    frame: Frame,
+    objects: list[dict[str, Any]],
+    instances: npt.NDArray[np.uint16],
+    hits: npt.NDArray[np.uint16],
+    config: Config,
 ) -> list[Judgement]:
     """Every object of one frame, fused together as the regions of one image are."""
     large = [item for item in objects if item["area_px"] >= config.regions.min_area_px]
@@ -60,5 +77,6 @@ def _judge_frame(
     for item, zone in zip(large, zones):
         pose = item["base_link"]
         box = TrueBox(item["name"], tuple(pose["center_m"]), tuple(item["size_m"]), pose["yaw_rad"])
-        judged.append(judge(zone, box, view, "anomaly" if item["is_anomaly"] else "known"))
+        kind = "anomaly" if item["is_anomaly"] else "known"
+        judged.append(judge(zone, box, view, kind, hits == item["instance"]))
     return judged

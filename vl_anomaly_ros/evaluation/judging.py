@@ -58,7 +58,7 @@ class Judgement:
         name, kind: object and kind of region.
         range_m: true distance of the nearest point of the box from the ego origin, on the ground plane, of the part of
             the box that is in view: what the image cuts off is in no region.
-        object_points: LiDAR points inside the true box that fall into the image.
+        object_points: the object's LiDAR points that fall into the image.
         status: of the zone.
         distance_error_m: zone minus truth; negative: the zone is nearer (the safe side).
         whole_distance_error_m: the same against the whole box, in view or not.
@@ -131,7 +131,7 @@ class View:
         return cls(apply(T_zone_points, points.xyz), pixel, in_image, T_zone_points, edges, ego)
 
 
-def judge(zone: HazardZone, truth: TrueBox, view: View, kind: str = "") -> Judgement:
+def judge(zone: HazardZone, truth: TrueBox, view: View, kind: str = "", own: BoolArray | None = None) -> Judgement:
     """Compare a zone with the object that it should enclose, both in the frame of the zones.
 
     Args:
@@ -139,8 +139,9 @@ def judge(zone: HazardZone, truth: TrueBox, view: View, kind: str = "") -> Judge
         truth: the object.
         view: what the sensors saw.
         kind: of region, for the table.
+        own: (N,) which points are the object's; None: those inside the true box.
     """
-    own = truth.contains(view.xyz) & view.in_image
+    own = (truth.contains(view.xyz) if own is None else own) & view.in_image
     found = np.zeros(len(view.xyz), bool)
     found[zone.point_indices] = True
     in_view = clip(truth.polygon, view.edges)

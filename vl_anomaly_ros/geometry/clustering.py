@@ -28,6 +28,9 @@ VERTICAL_WEIGHT = 0.33
 """Height differences count by so much: beams leave wider gaps up and down a surface than along it."""
 MIN_SHARE = 0.3
 """A cluster counts as a candidate from this share of the best one's score; of the candidates the nearest is taken."""
+PART_GAPS = 3
+"""Parts of one thing may lie so many gaps apart in range: a bonnet seen at a grazing angle returns nothing between the
+grille and the windscreen. The background is another thing because it goes on outside the region, however close."""
 WHOLE_INSIDE = 0.7
 """A cluster with less of it inside the region may be the object and what it stands beside."""
 MIN_INSIDE = 0.5
@@ -132,8 +135,8 @@ def _choose(points: Candidates, labels: IntArray, gap_m: float, farthest_m: floa
         return np.zeros(0, np.int64), 0.0
     possible = score >= MIN_SHARE * score.max()
     main = int(np.argmin(np.where(possible, near, np.inf)))
-    # Other parts of the same thing (a mirror, a far wheel, what a window splits off) follow it in range.
-    reach = np.maximum(2 * gap_m, 2 * BEAM_SPACING_RAD * near)
+    # Other parts of the same thing follow it in range.
+    reach = PART_GAPS * np.maximum(gap_m, BEAM_SPACING_RAD * near)
     possible = (share >= MIN_INSIDE) & (score > 0)
     same = np.arange(parts) == main
     while True:
