@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,8 @@ DRIVE = DriveSettings(
 @pytest.fixture(scope="session")
 def gl() -> None:
     """Skip where nothing can be drawn."""
-    pytest.importorskip("mujoco", reason="needs the Python package mujoco")
+    if importlib.util.find_spec("mujoco") is None:  # importing it here would be too early: MUJOCO_GL is not chosen yet
+        pytest.skip("needs the Python package mujoco")
     try:
         MujocoRenderer(make_scene(0, length_m=100.0, style="rural", traffic=False), 16, 16).close()
     except SimulationError as error:

@@ -104,7 +104,9 @@ def test_no_anomaly_where_none_is_asked_for(gl: None, tmp_path: Path) -> None:  
 
 
 def test_same_seed_same_bytes_whatever_the_number_of_processes(seen: Path, tmp_path: Path) -> None:
-    generate_images(tmp_path, count=4, seed=1, anomalies="seen", anomaly_density=5, views_per_scene=2, workers=2, **SIZE)
+    generate_images(
+        tmp_path, count=4, seed=1, anomalies="seen", anomaly_density=5, views_per_scene=2, workers=2, **SIZE
+    )
     assert _contents(tmp_path) == _contents(seen)
 
 

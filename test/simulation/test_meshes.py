@@ -6,7 +6,19 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vl_anomaly_ros.simulation.meshes import Mesh, blob, box, combine, lathe, limb, loft, ribbon, rotation_xyz, sheet, trapezoids
+from vl_anomaly_ros.simulation.meshes import (
+    Mesh,
+    blob,
+    box,
+    combine,
+    lathe,
+    limb,
+    loft,
+    ribbon,
+    rotation_xyz,
+    sheet,
+    trapezoids,
+)
 
 CONVEX = {
     "box": box((1.0, 2.0, 3.0)),

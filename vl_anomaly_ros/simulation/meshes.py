@@ -173,9 +173,9 @@ def limb(start: ArrayLike, end: ArrayLike, radius_start: float, radius_end: floa
     axis = axis / max(length, 1e-9)
     side = np.cross(axis, [0.0, 1.0, 0.0] if abs(axis[1]) < 0.9 else [1.0, 0.0, 0.0])
     side /= np.linalg.norm(side)
-    frame = np.stack([axis, np.cross(axis, side), side], axis=1)
+    frame = np.stack([axis, side, np.cross(axis, side)], axis=1)
     body = loft([[0, 0, radius_start, radius_start], [length, 0, radius_end, radius_end]], points=points)
-    return body.moved(first, frame @ np.diag([1.0, 1.0, 1.0]))
+    return body.moved(first, frame)
 
 
 def blob(

@@ -20,6 +20,8 @@ def pixel_boxes(instances: NDArray[np.uint16]) -> dict[int, tuple[list[int], int
     {7: ([1, 0, 3, 2], 3)}
     """
     rows, columns = np.nonzero(instances)
+    if len(rows) == 0:
+        return {}
     numbers = instances[rows, columns]
     order = np.argsort(numbers, kind="stable")
     rows, columns, numbers = rows[order], columns[order], numbers[order]
