@@ -30,7 +30,10 @@ ALLOWED = {
     "model": BASE,
     "training": CORE | SUPPORT | {"evaluation", "model", "simulation"},
     "demo": CORE | SUPPORT | {"replay", "evaluation", "simulation"},
-    "cli": CORE | SUPPORT | {"node", "replay", "evaluation", "simulation", "training", "demo"},
+    **dict.fromkeys(
+        ("cli", "doctor", "vocabulary_command"),
+        CORE | SUPPORT | {"node", "replay", "evaluation", "simulation", "training", "demo"},
+    ),
 }
 EXCEPTIONS = {("replay/live.py", "node")}
 """`replay --live` plays a recording into the node; it imports it when asked to."""

@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from reference_head import reference_head
 from tiny_bundle import build_tiny_bundle, picture, rehash
@@ -112,4 +113,14 @@ def test_a_graph_of_another_size_is_refused(tmp_path: Path) -> None:
     other = build_tiny_bundle(tmp_path / "other", width=128)
     (folder / "visual.onnx").write_bytes((other / "visual.onnx").read_bytes())
     with pytest.raises(BundleError, match=r"visual\.onnx: input image: expected W = 64 as in bundle\.yaml, got 128"):
+        OnnxRuntimeBackend(load_bundle(rehash(folder)))
+
+
+def test_weights_outside_of_the_verified_file_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ONNX can keep weights in another file, which no hash covers."""
+    folder = build_tiny_bundle(tmp_path / "b")
+    model = onnx.load(folder / "text.onnx")
+    onnx.save_model(model, folder / "text.onnx", save_as_external_data=True, location="weights.bin", size_threshold=0)
+    monkeypatch.chdir(folder)
+    with pytest.raises(BundleError, match=r"text\.onnx: expected a graph"):
         OnnxRuntimeBackend(load_bundle(rehash(folder)))

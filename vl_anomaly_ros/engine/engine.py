@@ -110,8 +110,12 @@ class Engine:
         """
         with self._changing:
             bank = self._banks.build(vocabulary)
-            self._lexicon = Lexicon(vocabulary, bank, self._lexicon.revision + 1)
-            return self._lexicon.revision
+            lexicon = Lexicon(vocabulary, bank, self._lexicon.revision + 1)
+            self._lexicon = lexicon
+        logger.info(
+            "vocabulary %r, revision %d, %d x %d prompts", vocabulary.name, lexicon.revision, *bank.clip_mask.shape
+        )
+        return lexicon.revision
 
     def run(self, image: ByteArray, source_weights: Sequence[float] = ()) -> Scores:
         """Scores of one image.

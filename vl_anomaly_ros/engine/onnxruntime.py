@@ -50,6 +50,8 @@ class OnnxRuntimeBackend:
         options.inter_op_num_threads = 1
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.use_deterministic_compute = True
+        # Idle threads that spin double the CPU time of a frame, which conversions, LiDAR and others then lack.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 3
         self._visual = _session(bundle, "visual.onnx", options)
         self._head = _session(bundle, "head.onnx", options)
