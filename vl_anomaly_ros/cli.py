@@ -34,14 +34,14 @@ COMMANDS = {
     "train": Command("vl_anomaly_ros.training.command", "train a bundle", "training"),
     "calibrate": Command("vl_anomaly_ros.evaluation.calibrate_command", "calibrate a bundle"),
     "export": Command("vl_anomaly_ros.training.export_command", "export a trained model to a bundle", "training"),
-    "vocabulary": Command("vl_anomaly_ros.text.command", "show or check a vocabulary"),
+    "vocabulary": Command("vl_anomaly_ros.vocabulary_command", "show or check a vocabulary"),
     "doctor": Command("vl_anomaly_ros.doctor", "say what this machine has and lacks"),
 }
 EXAMPLES = """examples:
   vl-anomaly demo
   vl-anomaly replay drive_bag --out out/drive
   vl-anomaly replay drive_bag --out out/drive --live
-  vl-anomaly vocabulary --check my_words.yaml
+  vl-anomaly vocabulary my_words.yaml
   vl-anomaly doctor
 
 `vl-anomaly COMMAND --help` explains a command.

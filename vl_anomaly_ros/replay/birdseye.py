@@ -113,10 +113,10 @@ def draw_birdseye(
     width, height = view.size_px
     picture = np.full((height, width, 3), _GROUND, np.uint8)
     _rings(picture, view)
+    _fill_zones(picture, zones, view)
     for thing in truth:
         corners = rectangle_m(thing.center_m, thing.size_m, thing.yaw_rad)
         _polygon(picture, view.pixels(corners), _TRUTH if thing.anomaly else _KNOWN, 2 if thing.anomaly else 1)
-    _fill_zones(picture, zones, view)
     for zone in zones:
         colour = STATUS_COLOURS[DepthStatus[zone.status]]
         _polygon(picture, view.pixels(np.array(zone.footprint_m)), colour, 1)
