@@ -13,9 +13,11 @@ from typing import Any, NamedTuple
 from vl_anomaly_ros.console import say
 from vl_anomaly_ros.engine.bundle import default_bundle, load_bundle
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner, evaluate
+from vl_anomaly_ros.evaluation.drive import judge_drive
 from vl_anomaly_ros.evaluation.image_set import ImageSet
+from vl_anomaly_ros.evaluation.judging import Judgement
 from vl_anomaly_ros.evaluation.kitti import judge_kitti
-from vl_anomaly_ros.evaluation.zones import Judgement, table
+from vl_anomaly_ros.evaluation.zones import report
 
 EPILOG = """examples:
   vl-anomaly simulate images --out out/test --count 200 --seed 4000 --anomalies seen
@@ -83,9 +85,13 @@ def _kitti_zones(args: argparse.Namespace) -> Report:
     return _zones_report(judge_kitti(args.root))
 
 
+def _drive_zones(args: argparse.Namespace) -> Report:
+    return _zones_report(judge_drive(args.root))
+
+
 def _zones_report(judged: list[Judgement]) -> Report:
     rows = [{**asdict(j), "status": j.status.name, "good": j.good} for j in judged]
-    return Report({"zones": rows}, table(judged))
+    return Report({"zones": rows}, report(judged))
 
 
 class Dataset(NamedTuple):
@@ -98,4 +104,5 @@ class Dataset(NamedTuple):
 DATASETS = {
     "simulated": Dataset("pixel figures on images of `simulate images`", _simulated),
     "kitti-zones": Dataset("hazard zones on labelled KITTI frames", _kitti_zones),
+    "drive-zones": Dataset("hazard zones on a drive of `simulate drive --truth-masks`", _drive_zones),
 }

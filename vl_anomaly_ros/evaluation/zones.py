@@ -62,6 +62,13 @@ def summary(judgements: Sequence[Judgement], edges_m: Sequence[float] = EDGES_M)
     return "\n".join("".join(cell.rjust(width) for cell, width in zip(line, widths)) for line in lines)
 
 
+def report(judgements: Sequence[Judgement]) -> str:
+    """Every object, then the summary of each kind of region, as text."""
+    kinds = sorted({j.kind for j in judgements})
+    parts = [f"{kind}\n{summary([j for j in judgements if j.kind == kind], (*EDGES_M, 80.0))}" for kind in kinds]
+    return "\n\n".join([table(judgements), *parts])
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print the tables of one data set; 0 done, 1 refused."""
     parser = argparse.ArgumentParser(prog="python -m vl_anomaly_ros.evaluation.zones", description=__doc__)
@@ -74,9 +81,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except VlAnomalyError as error:
         sys.stderr.write(f"ERROR: {error}\n")
         return 1
-    sys.stdout.write(table(judgements) + "\n")
-    for kind in sorted({j.kind for j in judgements}):
-        sys.stdout.write(f"\n{kind}\n{summary([j for j in judgements if j.kind == kind], (*EDGES_M, 80.0))}\n")
+    sys.stdout.write(report(judgements) + "\n")
     return 0
 
 
