@@ -59,7 +59,8 @@ def test_isotonic_map_recovers_a_probability() -> None:
     anomalous = rng.random(len(score)) < truth
     knots, probability = isotonic_map(score, anomalous)
     assert 2 <= len(knots) == len(probability) <= MAX_KNOTS
-    assert (np.diff(knots) > 0).all() and (np.diff(probability) >= 0).all()
+    assert (np.diff(knots) > 0).all()
+    assert (np.diff(probability) >= 0).all()
     middle = (score > 0.05) & (score < 0.95)
     assert np.abs(np.interp(score, knots, probability) - truth)[middle].max() < 0.06
 

@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -46,7 +44,9 @@ def vocabulary(known: int = K, ood: int = 2, rows: int = 3, seed: int = 1) -> li
     return [x.astype(np.float32) for x in (bank, aligned, clip, groups, detector)]
 
 
-def settings(weights: tuple[float, ...] = (1, 2, 3), taus: tuple[float, ...] = (0.2, 0.1), dense: float = 0.3) -> list[np.ndarray]:
+def settings(
+    weights: tuple[float, ...] = (1, 2, 3), taus: tuple[float, ...] = (0.2, 0.1), dense: float = 0.3
+) -> list[np.ndarray]:
     return [np.array(x, np.float32) for x in (weights, taus, [dense])]
 
 

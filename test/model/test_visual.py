@@ -105,7 +105,8 @@ def test_learned_contexts_get_gradients_while_clip_stays_frozen_to_the_bit() -> 
     optimizer = torch.optim.SGD(aligner.parameters(), lr=1.0)
     pixels = torch.randn(1, SEGMENTER.hidden_size, 4, 4)
     for _ in range(3):
-        cosines = torch.einsum("kd,bdhw->bkhw", aligner.class_embeddings(clip, tokens), aligner.pixel_embeddings(pixels))
+        texts = aligner.class_embeddings(clip, tokens)
+        cosines = torch.einsum("kd,bdhw->bkhw", texts, aligner.pixel_embeddings(pixels))
         loss = torch.nn.functional.cross_entropy(cosines / 0.1, torch.zeros(1, 4, 4, dtype=torch.long))
         optimizer.zero_grad()
         loss.backward()

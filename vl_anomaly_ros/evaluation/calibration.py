@@ -41,8 +41,8 @@ class CalibrationSettings:
     """
 
     aligned_tau: tuple[float, ...] = (0.02, 0.04, 0.07, 0.12, 0.2)
-    clip_tau: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
-    clip_dense_weight: tuple[float, ...] = (0.0, 0.25, 0.5, 0.75, 1.0)
+    clip_tau: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+    clip_dense_weight: tuple[float, ...] = (0.0, 0.4, 0.7, 1.0)
     weight_step: float = 0.1
     f_beta: float = 2.0
     name_precision: float = 0.8
@@ -67,7 +67,7 @@ def calibrate(
     images: Iterable[LabelledImage],
     settings: CalibrationSettings | None = None,
     measured_on: str = "labelled images",
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Return the contents of calibration.yaml.
 
@@ -108,7 +108,7 @@ def collect(
     runner: BundleRunner,
     images: Iterable[LabelledImage],
     settings: CalibrationSettings,
-    progress: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Samples:
     """Run every image under every temperature and dense weight of the grid."""
     samples = Samples()
@@ -244,7 +244,8 @@ def isotonic_map(
         while len(blocks) > 1 and blocks[-2][1] >= blocks[-1][1]:
             last = blocks.pop()
             total = blocks[-1][0] + last[0]
-            blocks[-1] = [total, *((blocks[-1][0] * a + last[0] * b) / total for a, b in zip(blocks[-1][1:], last[1:]))]
+            means_of_both = ((blocks[-1][0] * a + last[0] * b) / total for a, b in zip(blocks[-1][1:], last[1:]))
+            blocks[-1] = [total, *means_of_both]
     x, y = np.array([b[2] for b in blocks]), np.array([b[1] for b in blocks])
     keep = np.append(True, np.diff(x) > 1e-6)
     x, y = x[keep], y[keep]
@@ -252,7 +253,8 @@ def isotonic_map(
         return [0.0, 1.0], [float(y[0]), float(y[0])]
     if len(x) > max_knots:
         wanted = np.linspace(0, 1, max_knots)
-        path = np.cumsum(np.hypot(np.diff(x, prepend=x[0]) / np.ptp(x), np.diff(y, prepend=y[0]) / max(np.ptp(y), 1e-9)))
+        rise = np.diff(y, prepend=y[0]) / max(np.ptp(y), 1e-9)
+        path = np.cumsum(np.hypot(np.diff(x, prepend=x[0]) / np.ptp(x), rise))
         chosen = np.unique(np.searchsorted(path / path[-1], wanted).clip(0, len(x) - 1))
         x, y = x[chosen], y[chosen]
     x, first = np.unique(np.round(x, 6), return_index=True)

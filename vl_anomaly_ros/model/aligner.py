@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from open_clip.model import CLIP
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 
 from vl_anomaly_ros.model.clip import encode_tokens
 

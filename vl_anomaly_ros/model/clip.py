@@ -10,14 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, cast
+from itertools import pairwise
+from typing import Any, ClassVar
 
 import timm
 import torch
 from open_clip.model import CLIP, CLIPTextCfg, CLIPVisionCfg
 from timm.models import register_model
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 
 TOWER_NAME = "vl_anomaly_pyramid"
 
@@ -62,7 +63,7 @@ class _Block(nn.Module):
 class PyramidTower(nn.Module):
     """Image tower in timm's interface: stages at strides 4, 8, 16, 32, summed back to stride 4."""
 
-    default_cfg: dict[str, Any] = {"architecture": TOWER_NAME}
+    default_cfg: ClassVar[dict[str, Any]] = {"architecture": TOWER_NAME}
 
     def __init__(self, widths: Sequence[int] = (32, 64, 96, 160), fusion_width: int = 96) -> None:
         super().__init__()
@@ -75,7 +76,7 @@ class PyramidTower(nn.Module):
         )
         self.stages = nn.ModuleList(
             nn.Sequential(_Block(a, b, 2), _Block(b, b, 1))
-            for a, b in zip(widths[:-1], widths[1:], strict=True)
+            for a, b in pairwise(widths)
         )
         self.laterals = nn.ModuleList(nn.Conv2d(width, fusion_width, 1) for width in widths)
         self.fuse = nn.Sequential(
@@ -94,7 +95,8 @@ class PyramidTower(nn.Module):
         for lateral, level in zip(reversed(self.laterals[:-1]), reversed(levels[:-1]), strict=True):
             side = lateral(level)
             top = side + F.interpolate(top, size=side.shape[-2:], mode="bilinear", align_corners=False)
-        return cast(Tensor, self.fuse(F.relu(top)))
+        fused: Tensor = self.fuse(F.relu(top))
+        return fused
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the pooled features [B, fusion_width]."""
@@ -102,7 +104,7 @@ class PyramidTower(nn.Module):
 
 
 @register_model
-def vl_anomaly_pyramid(pretrained: bool = False, **kwargs: Any) -> PyramidTower:
+def vl_anomaly_pyramid(pretrained: bool = False, **kwargs: Any) -> PyramidTower:  # noqa: ARG001  (timm's signature)
     """Build the tower for timm's registry."""
     sizes = {key: kwargs[key] for key in ("widths", "fusion_width") if key in kwargs}
     return PyramidTower(**sizes)
@@ -173,4 +175,5 @@ class TextEncoder(nn.Module):
         self.clip = clip
 
     def forward(self, tokens: Tensor) -> Tensor:
+        """Encode token ids."""
         return encode_tokens(self.clip, tokens)

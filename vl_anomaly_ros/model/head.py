@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 
 INPUT_NAMES = (
     "mask_logits", "class_logits", "mask_embeddings", "pixel_embeddings", "clip_features",

@@ -25,16 +25,18 @@ class ImageSetConfig:
     count: int
     seed: int
     anomalies: str = "none"  # which split of the catalogue: none, seen, unseen or all
+    density: float = 2.0  # mean number of anomalies put into a picture
+    views_per_scene: int = 10
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """The four image sets; calibration and test never share a seed with training."""
 
-    clip: ImageSetConfig = ImageSetConfig("data/clip", 1500, 1000, "seen")
-    segment: ImageSetConfig = ImageSetConfig("data/seg", 2000, 2000, "none")
-    calibration: ImageSetConfig = ImageSetConfig("data/calib", 150, 3000, "seen")
-    test: ImageSetConfig = ImageSetConfig("data/test", 200, 4000, "seen")
+    clip: ImageSetConfig = ImageSetConfig("clip", 1500, 1000, "seen", 6.0)
+    segment: ImageSetConfig = ImageSetConfig("seg", 2000, 2000, "none", 0.0)
+    calibration: ImageSetConfig = ImageSetConfig("calib", 150, 3000, "seen", 2.0, 5)
+    test: ImageSetConfig = ImageSetConfig("test", 200, 9000, "seen", 2.0, 4)
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,8 @@ class LossConfig:
     query_weight: float = 0.5  # lambda_mask of the PL-Aligner
     aligned_tau: float = 0.07
     specific_weight: float = 0.5  # of a region's own name against more general words
+    point_weight: float = 1.0  # of single cells of the dense features against captions
+    points: int = 64  # cells a window
     clip_texts: int = 96  # captions a step, those of the regions first
 
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 
-from vl_anomaly_ros.evaluation.image_set import ANOMALY, VOID
+from vl_anomaly_ros.evaluation.image_set import VOID
 from vl_anomaly_ros.evaluation.image_set import ImageSet as FolderImageSet
 from vl_anomaly_ros.training.config import PhaseConfig
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import os
 import shutil
 import warnings
 from collections.abc import Iterable
@@ -104,11 +103,11 @@ def export_bundle(
     if folder.exists():
         old = folder.with_name(folder.name + ".old")
         shutil.rmtree(old, ignore_errors=True)
-        os.replace(folder, old)
-        os.replace(partial, folder)
+        folder.replace(old)
+        partial.replace(folder)
         shutil.rmtree(old)
     else:
-        os.replace(partial, folder)
+        partial.replace(folder)
     log.info("bundle written to %s", folder)
 
 

@@ -9,9 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
-import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -32,7 +30,7 @@ class Task(Protocol):
     name: str
     module: nn.Module
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Return the loss of the step's batch and figures for the log."""
 
 
@@ -67,7 +65,6 @@ def run_phase(
     folder: Path,
     seed: int,
     stop_after: int | None = None,
-    on_checkpoint: Callable[[int], None] | None = None,
 ) -> dict[str, Tensor]:
     """Train (or resume) a phase and return the averaged weights.
 
@@ -77,67 +74,69 @@ def run_phase(
         folder: where `{task.name}.pt` and `{task.name}.csv` live.
         seed: of the batches and of dropout-like randomness.
         stop_after: leave after this step with a checkpoint (as an interruption would).
-        on_checkpoint: called with the step after each checkpoint.
 
     Raises:
         TrainingError: the loss is not finite.
     """
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint_path = folder / f"{task.name}.pt"
-    # SGD-style exclusions: norms, biases and embeddings-like vectors are not decayed.
-    decayed = [p for p in task.module.parameters() if p.requires_grad and p.ndim >= 2]
-    plain = [p for p in task.module.parameters() if p.requires_grad and p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": phase.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-        lr=phase.learning_rate,
-    )
+    optimizer = make_optimizer(task.module, phase)
     average = Average(task.module, phase.ema_decay)
     start = 0
     if checkpoint_path.exists():
         start = _restore(checkpoint_path, task, optimizer, average)
         log.info("%s: resumed at step %d", task.name, start)
     wait_for_all()
-    rows = _MetricsFile(folder / f"{task.name}.csv" if rank() == 0 else None, start)
-    began = time.monotonic()
-    with _progress() as bar:
-        line = bar.add_task(task.name, total=phase.steps, completed=start, note="")
-        for step in range(start, phase.steps):
-            batch_seed = (seed * 1_000_003 + step) * world_size() + rank()
-            generator = torch.Generator().manual_seed(batch_seed)
-            torch.manual_seed(batch_seed)
-            task.module.train()
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate_at(step, phase)
-            loss, figures = task.loss(step, generator)
-            if not torch.isfinite(loss):
-                raise TrainingError(
-                    f"{task.name}: the loss is {float(loss)} at step {step}; lower the learning rate and resume"
-                )
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            trained = [p for group in optimizer.param_groups for p in group["params"]]
-            average_gradients(trained)
-            nn.utils.clip_grad_norm_(trained, phase.gradient_norm)
-            optimizer.step()
+    report = _Report(task.name, phase, folder if rank() == 0 else None, start)
+    last = phase.steps if stop_after is None else min(stop_after, phase.steps)
+    with report:
+        for step in range(start, last):
+            loss, figures = train_step(task, phase, optimizer, seed, step)
             average.update(task.module, step)
-            done = step + 1
-            if rank() == 0 and (done % phase.log_every == 0 or done == phase.steps):
-                rate = (done - start) / (time.monotonic() - began)
-                rows.write(done, {"loss": float(loss), **figures, "steps_per_s": rate})
-                note = " ".join(f"{k} {v:.3f}" for k, v in {"loss": float(loss), **figures}.items())
-                bar.update(line, completed=done, note=note)
-                if not bar.console.is_terminal:
-                    log.info("%s %d/%d %s (%.2f steps/s)", task.name, done, phase.steps, note, rate)
-            stopping = stop_after is not None and done >= stop_after
-            if done % phase.checkpoint_every == 0 or done == phase.steps or stopping:
+            report.step(step + 1, loss, figures)
+            if (step + 1) % phase.checkpoint_every == 0 or step + 1 == last:
                 if rank() == 0:
-                    _save(checkpoint_path, done, task, optimizer, average)
+                    _save(checkpoint_path, step + 1, task, optimizer, average)
                 wait_for_all()
-                if on_checkpoint is not None:
-                    on_checkpoint(done)
-            if stopping:
-                break
     return average.state
+
+
+def make_optimizer(module: nn.Module, phase: PhaseConfig) -> torch.optim.Optimizer:
+    """Return AdamW; vectors (biases, norms, scales) are not decayed."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return torch.optim.AdamW(
+        [
+            {"params": [p for p in trained if p.ndim >= 2], "weight_decay": phase.weight_decay},
+            {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+        ],
+        lr=phase.learning_rate,
+    )
+
+
+def train_step(
+    task: Task, phase: PhaseConfig, optimizer: torch.optim.Optimizer, seed: int, step: int
+) -> tuple[float, dict[str, float]]:
+    """Take one optimisation step and return the loss and the task's figures.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
+    batch_seed = (seed * 1_000_003 + step) * world_size() + rank()
+    torch.manual_seed(batch_seed)
+    task.module.train()
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate_at(step, phase)
+    loss, figures = task.loss(torch.Generator().manual_seed(batch_seed))
+    value = float(loss.detach())
+    if not math.isfinite(value):
+        raise TrainingError(f"{task.name}: the loss is {value} at step {step}; lower the learning rate and resume")
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    trained = [p for group in optimizer.param_groups for p in group["params"]]
+    average_gradients(trained)
+    nn.utils.clip_grad_norm_(trained, phase.gradient_norm)
+    optimizer.step()
+    return value, figures
 
 
 def load_average(path: Path) -> dict[str, Tensor]:
@@ -172,41 +171,53 @@ def _save(path: Path, step: int, task: Task, optimizer: torch.optim.Optimizer, a
         },
         partial,
     )
-    os.replace(partial, path)
+    partial.replace(path)
 
 
-class _MetricsFile:
-    """A CSV of figures; on resume the rows after the checkpoint are dropped."""
+class _Report:
+    """Progress for people (a bar on a terminal, plain lines elsewhere) and a CSV of figures.
 
-    def __init__(self, path: Path | None, start: int) -> None:
-        self.path = path
-        self.empty = True
-        if path is None:
+    On resume the CSV's rows after the checkpoint are dropped. Without a folder nothing is reported.
+    """
+
+    def __init__(self, name: str, phase: PhaseConfig, folder: Path | None, start: int) -> None:
+        self.name, self.phase, self.start = name, phase, start
+        self.path = None if folder is None else folder / f"{name}.csv"
+        self.began = time.monotonic()
+        self.bar = Progress(
+            TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )  # fmt: skip
+        self.bar.disable = folder is None or not self.bar.console.is_terminal
+        self.line = self.bar.add_task(name, total=phase.steps, completed=start, note="")
+        kept = []
+        if self.path is not None and self.path.exists():
+            with self.path.open(newline="", encoding="utf-8") as file:
+                kept = [r for r in csv.reader(file) if r and (r[0] == "step" or int(r[0]) <= start)]
+        self.has_header = bool(kept)
+        if self.path is not None:
+            with self.path.open("w", newline="", encoding="utf-8") as file:
+                csv.writer(file).writerows(kept)
+
+    def __enter__(self) -> None:
+        self.bar.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.bar.stop()
+
+    def step(self, done: int, loss: float, figures: dict[str, float]) -> None:
+        """Report a step, if it is one to be reported."""
+        if self.path is None or (done % self.phase.log_every and done != self.phase.steps):
             return
-        kept: list[list[str]] = []
-        if start and path.exists():
-            with path.open(newline="", encoding="utf-8") as file:
-                kept = [row for row in csv.reader(file) if row and (row[0] == "step" or int(row[0]) <= start)]
-        self.empty = not kept
-        with path.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows(kept)
-
-    def write(self, step: int, figures: dict[str, float]) -> None:
-        """Append one row; without a path, none."""
-        if self.path is None:
-            return
+        rate = (done - self.start) / (time.monotonic() - self.began)
+        row = {"loss": loss, **figures, "steps_per_s": rate}
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
-            if self.empty:
-                writer.writerow(["step", *figures])
-                self.empty = False
-            writer.writerow([step, *(f"{value:.5g}" for value in figures.values())])
-
-
-def _progress() -> Progress:
-    progress = Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )  # fmt: skip
-    progress.disable = rank() > 0 or not progress.console.is_terminal
-    return progress
+            if not self.has_header:
+                writer.writerow(["step", *row])
+                self.has_header = True
+            writer.writerow([done, *(f"{value:.5g}" for value in row.values())])
+        note = " ".join(f"{key} {value:.3f}" for key, value in row.items())
+        self.bar.update(self.line, completed=done, note=note)
+        if self.bar.disable:
+            log.info("%s %d/%d %s", self.name, done, self.phase.steps, note)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
-from torch.nn import functional as F
+from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 
 from vl_anomaly_ros.training.config import LossConfig
 
@@ -25,10 +25,11 @@ def multi_positive_contrast(logits: Tensor, positive: Tensor) -> Tensor:
         logits: [regions, captions].
         positive: [regions, captions] bool.
     """
-    return 0.5 * (_one_way(logits, positive) + _one_way(logits.T, positive.T))
+    return 0.5 * (contrast_with_captions(logits, positive) + contrast_with_captions(logits.T, positive.T))
 
 
-def _one_way(logits: Tensor, positive: Tensor) -> Tensor:
+def contrast_with_captions(logits: Tensor, positive: Tensor) -> Tensor:
+    """Return one direction of the contrast: rows against columns, as `multi_positive_contrast` says."""
     usable = positive.any(1) & ~positive.all(1)
     logits, positive = logits[usable], positive[usable]
     if logits.shape[0] == 0:

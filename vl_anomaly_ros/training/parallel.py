@@ -7,7 +7,7 @@ shared with other work costs several times the work itself; processes that excha
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 import tempfile
 from collections.abc import Callable
@@ -58,6 +58,9 @@ def run_together(function: Callable[..., None], processes: int, *arguments: Any)
     if processes <= 1:
         function(*arguments)
         return
+    # Large buffers come and go in every step: kept by the allocator instead of being faulted in again each time.
+    for name, size in {"MMAP_THRESHOLD": 1 << 30, "TRIM_THRESHOLD": 1 << 32, "TOP_PAD": 1 << 28}.items():
+        os.environ.setdefault(f"MALLOC_{name}_", str(size))
     with tempfile.TemporaryDirectory() as folder:
         store = Path(folder) / "store"
         multiprocessing.spawn(_join, args=(processes, str(store), function, arguments), nprocs=processes)  # type: ignore[no-untyped-call]
@@ -68,7 +71,7 @@ def _join(index: int, processes: int, store: str, function: Callable[..., None],
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{store}", rank=index, world_size=processes,
-        timeout=datetime.timedelta(minutes=10),
+        timeout=dt.timedelta(minutes=10),
     )  # fmt: skip
     try:
         function(*arguments)

@@ -127,6 +127,7 @@ class Run:
             log.info("making %d images in %s", source.count, path)
             generate_images(
                 path, count=source.count, seed=source.seed, anomalies=source.anomalies,
+                anomaly_density=source.density, views_per_scene=source.views_per_scene,
                 width=self.config.bundle.width_px, height=self.config.bundle.height_px,
                 workers=self.config.processes,
             )  # fmt: skip

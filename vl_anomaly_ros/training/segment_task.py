@@ -69,7 +69,7 @@ class SegmentTask:
         words = [*images.classes, *negatives]
         self.tokens = torch.tensor([tokenizer.encode(prompt.format(c)).ids for c in words])
 
-    def loss(self, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Segment random windows; every decoder layer is supervised, the aligner on the last one."""
         config, weights = self.config, self.config.loss
         windows = [

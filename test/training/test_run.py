@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A whole tiny run: it learns, resumes to the same weights, and writes a bundle that the engine accepts."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import hashlib
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("open_clip")
+pytest.importorskip("transformers")
+
+import small_training  # noqa: E402
+
+from vl_anomaly_ros.engine.bundle import FILES, load_bundle  # noqa: E402
+from vl_anomaly_ros.errors import TrainingError  # noqa: E402
+from vl_anomaly_ros.evaluation.anomaly import BundleRunner  # noqa: E402
+from vl_anomaly_ros.model.clip import build_clip  # noqa: E402
+from vl_anomaly_ros.model.segmenter import Segmenter  # noqa: E402
+from vl_anomaly_ros.training import command  # noqa: E402
+from vl_anomaly_ros.training.clip_task import ClipTask  # noqa: E402
+from vl_anomaly_ros.training.config import PhaseConfig, TrainingConfig, load_config  # noqa: E402
+from vl_anomaly_ros.training.data import load_image_set  # noqa: E402
+from vl_anomaly_ros.training.loop import run_phase  # noqa: E402
+from vl_anomaly_ros.training.pipeline import Run  # noqa: E402
+from vl_anomaly_ros.training.segment_task import SegmentTask, build_aligner  # noqa: E402
+
+
+def segment_task(run: Run, phase: PhaseConfig) -> SegmentTask:
+    """The first phase of segmenter training from its seeded start."""
+    torch.manual_seed(5)
+    clip = build_clip(run.config.clip, run.tokenizer.get_vocab_size())
+    images = load_image_set(run.data / "seg")
+    segmenter = Segmenter(run.config.segmenter, len(images.classes))
+    aligner = build_aligner(clip, run.tokenizer, run.config)
+    return SegmentTask("segment", segmenter, aligner, clip, run.tokenizer, images, ["dog"], run.config, phase)
+
+
+@pytest.fixture
+def run(world: Path, config_file: Path, tmp_path: Path) -> Run:
+    return Run(load_config(config_file), tmp_path / "run", world)
+
+
+def test_an_interrupted_phase_ends_in_the_same_weights(run: Run, tmp_path: Path) -> None:
+    phase = run.config.segment_phases[0]
+    whole = run_phase(segment_task(run, phase), phase, tmp_path / "whole", seed=1)
+    run_phase(segment_task(run, phase), phase, tmp_path / "parts", seed=1, stop_after=2)
+    resumed = run_phase(segment_task(run, phase), phase, tmp_path / "parts", seed=1)
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    rows = (tmp_path / "parts" / "segment.csv").read_text(encoding="utf-8").splitlines()
+    assert [row.split(",")[0] for row in rows] == ["step", "1", "2", "3", "4"]
+
+
+def test_another_seed_gives_other_weights(run: Run, tmp_path: Path) -> None:
+    phase = dataclasses.replace(run.config.segment_phases[0], steps=1)
+    states = [run_phase(segment_task(run, phase), phase, tmp_path / str(seed), seed=seed) for seed in (1, 2)]
+    assert any(not torch.equal(states[0][key], states[1][key]) for key in states[0])
+
+
+def test_segmenter_and_aligner_learn_a_few_pictures_and_clip_stays_frozen(run: Run, tmp_path: Path) -> None:
+    first = run.config.segment_phases[0]
+    phase = dataclasses.replace(first, steps=60, batch_size=4, learning_rate=3e-3, warmup_steps=5)
+    task = segment_task(run, phase)
+    frozen = {key: value.clone() for key, value in task.clip.state_dict().items()}
+    contexts = task.aligner.contexts.detach().clone()
+
+    def mean_loss() -> float:
+        with torch.no_grad():
+            return float(np.mean([float(task.loss(torch.Generator().manual_seed(s))[0]) for s in range(4)]))
+
+    before = mean_loss()
+    run_phase(task, phase, tmp_path, seed=1)
+    assert mean_loss() < 0.6 * before
+    assert not torch.equal(task.aligner.contexts, contexts)
+    assert all(torch.equal(value, frozen[key]) for key, value in task.clip.state_dict().items())
+
+
+def test_clip_learns_to_tell_regions_apart(run: Run, tmp_path: Path) -> None:
+    phase = dataclasses.replace(run.config.clip_phase, steps=60, batch_size=4, learning_rate=5e-3, warmup_steps=5)
+    config = dataclasses.replace(run.config, clip_phase=phase)
+    torch.manual_seed(0)
+    clip = build_clip(config.clip, run.tokenizer.get_vocab_size())
+    task = ClipTask(clip, run.tokenizer, load_image_set(run.data / "clip"), config)
+
+    def mean_loss() -> float:
+        with torch.no_grad():
+            return float(np.mean([float(task.loss(torch.Generator().manual_seed(s))[0]) for s in range(4)]))
+
+    before = mean_loss()
+    run_phase(task, phase, tmp_path, seed=1)
+    assert mean_loss() < 0.6 * before
+
+
+def test_held_out_categories_are_refused(run: Run, tmp_path: Path) -> None:
+    folder = tmp_path / "clip"
+    shutil.copytree(run.data / "clip", folder)
+    lines = (folder / "objects.jsonl").read_text(encoding="utf-8").replace('"split": "seen"', '"split": "unseen"')
+    (folder / "objects.jsonl").write_text(lines, encoding="utf-8")
+    clip = build_clip(run.config.clip, run.tokenizer.get_vocab_size())
+    with pytest.raises(TrainingError, match="no network may"):
+        ClipTask(clip, run.tokenizer, load_image_set(folder), run.config)
+
+
+def test_anomalies_are_refused_in_the_segmenters_set(run: Run) -> None:
+    shown = dataclasses.replace(load_image_set(run.data / "clip"))
+    clip = build_clip(run.config.clip, run.tokenizer.get_vocab_size())
+    aligner = build_aligner(clip, run.tokenizer, run.config)
+    segmenter = Segmenter(run.config.segmenter, 3)
+    with pytest.raises(TrainingError, match="anomalies"):
+        SegmentTask("s", segmenter, aligner, clip, run.tokenizer, shown, [], run.config, run.config.segment_phases[0])
+
+
+@pytest.fixture(scope="module")
+def bundle(world: Path, config_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle from the whole command: two processes, every stage."""
+    folder = tmp_path_factory.mktemp("command")
+    text = config_file.read_text(encoding="utf-8").replace("processes: 1", "processes: 2")
+    text = text.replace("batch_size: 1,", "batch_size: 2,")
+    (folder / "tiny.yaml").write_text(text, encoding="utf-8")
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    arguments = [str(folder / "tiny.yaml"), "--out", str(folder / "run"), "--data", str(world)]
+    assert command.run(parser.parse_args(arguments)) == 0
+    return folder / "run" / "bundle"
+
+
+def test_the_command_writes_a_bundle_that_the_engine_accepts(bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    assert loaded.detector_classes == small_training.CLASSES
+    assert loaded.hashes == {name: hashlib.sha256((bundle / name).read_bytes()).hexdigest() for name in FILES}
+    assert {"auprc", "fpr95", "auroc", "sources", "test_set"} <= set(loaded.figures)
+    assert "dog" in loaded.vocabulary.ood_prompts
+    assert "dog" in loaded.vocabulary.candidates
+    assert "6 images" in loaded.calibration.measured_on
+    recorded = yaml.safe_load((bundle / "training.yaml").read_text(encoding="utf-8"))
+    assert recorded["seed"] == 3
+
+
+def test_the_graphs_of_the_bundle_have_the_promised_shapes(bundle: Path) -> None:
+    loaded = load_bundle(bundle)
+    runner = BundleRunner(loaded, threads=1)
+    visual = runner.visual(np.random.default_rng(0).integers(0, 256, (64, 128, 3), dtype=np.uint8))
+    assert {name: value.shape for name, value in visual.items()} == {
+        "mask_logits": (6, 16, 32), "class_logits": (6, 4), "mask_embeddings": (6, 16),
+        "pixel_embeddings": (16, 16, 32), "clip_features": (16, 16, 32),
+    }  # fmt: skip
+    score, sources, class_map = runner.head(visual)
+    assert (score.shape, sources.shape, class_map.shape) == ((16, 32), (3, 16, 32), (16, 32))
+    texts = runner.encode(["a dog", loaded.learned_prompt.format("dog"), "quite another thing"])
+    np.testing.assert_allclose(np.linalg.norm(texts, axis=1), 1.0, atol=1e-5)
+    assert not np.allclose(texts[0], texts[1])
+
+
+def test_a_run_folder_refuses_another_configuration(run: Run) -> None:
+    with pytest.raises(TrainingError, match="another configuration"):
+        Run(dataclasses.replace(run.config, seed=99), run.folder, run.data)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("sede: 3", "unknown setting 'sede'"),
+        ("clip: {width: 3}", "unknown setting 'width'"),
+        ("seed: many", "expected int"),
+        ("seed: [", "cannot read"),
+    ],
+)
+def test_wrong_settings_are_refused_by_name(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "wrong.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(TrainingError, match=message):
+        load_config(path)
+
+
+def test_the_shipped_configuration_is_valid() -> None:
+    config = load_config(Path(__file__).parents[2] / "config" / "training" / "sim_nano.yaml")
+    assert isinstance(config, TrainingConfig)
+    sets = (config.data.clip, config.data.segment, config.data.calibration, config.data.test)
+    assert len({s.seed for s in sets}) == len(sets)
+    assert all(s.anomalies in ("none", "seen") for s in sets)
+    assert config.data.segment.anomalies == "none"
