@@ -74,10 +74,11 @@ TRANSITIONS = {
 
 
 def environment(domain: int) -> dict[str, str]:
-    """Of the node's process: this machine only, and the profile that carries large images."""
-    profile = {name: str(ROOT / "config" / "fastdds.xml") for name in PROFILE_VARIABLES}
+    """Of both processes: this machine only, and the profile that carries large images (kept where ./run set one)."""
     local = {"ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-    return {**profile, **os.environ, **local}
+    if not any(name in os.environ for name in PROFILE_VARIABLES):
+        local[PROFILE_VARIABLES[0]] = str(ROOT / "config" / "fastdds.xml")
+    return {**os.environ, **local}
 
 
 def scene_image() -> npt.NDArray[np.uint8]:
@@ -107,8 +108,7 @@ class NodeRig:
 
     def __init__(self, folder: Path, parameters: dict[str, str], arguments: tuple[str, ...] = ()) -> None:
         domain = random.randint(1, 100)  # noqa: S311
-        for name in (*PROFILE_VARIABLES, "ROS_AUTOMATIC_DISCOVERY_RANGE"):
-            os.environ[name] = environment(domain)[name]
+        os.environ.update({k: v for k, v in environment(domain).items() if k != "ROS_DOMAIN_ID"})
         self.log = folder / f"node_{domain}.log"
         command = [sys.executable, "-m", "vl_anomaly_ros.node", "--ros-args", *arguments]
         for name, value in parameters.items():
