@@ -68,10 +68,11 @@ def test_refusals_are_1_and_one_line(tmp_path: Path, capsys: Captured) -> None:
 @pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (BrokenPipeError, 1)])
 def test_interruptions(error: type[BaseException], code: int, monkeypatch: pytest.MonkeyPatch, capfd: Captured) -> None:
     def stop(words: list[str]) -> int:
+        del words
         raise error
 
     monkeypatch.setattr(cli, "_main", stop)
-    monkeypatch.setattr(cli.os, "dup2", lambda *_: None)
+    monkeypatch.setattr("os.dup2", lambda *_: None)
     assert cli.main([]) == code
     assert "Traceback" not in capfd.readouterr().err
 
@@ -80,8 +81,8 @@ def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch, capsys: Captu
     def absent(name: str) -> SimpleNamespace:
         raise ModuleNotFoundError(f"No module named 'torch' for {name}", name="torch")
 
-    monkeypatch.setattr(cli.importlib, "import_module", absent)
-    monkeypatch.setattr(cli, "_exists", lambda module: True)
+    monkeypatch.setattr("importlib.import_module", absent)
+    monkeypatch.setattr(cli, "_exists", lambda _: True)
     assert cli.main(["train"]) == 1
     assert "needs torch, which is not installed; pip install 'vl-anomaly-ros[training]'" in capsys.readouterr().err
 
@@ -120,7 +121,8 @@ def test_a_failed_frame_makes_the_exit_code_1(tmp_path: Path, tiny_bundle: Path,
     with BagMaker(tmp_path / "bag") as bag:
         bag.info(SECOND_NS)
         bag.image(SECOND_NS, road_picture(), encoding="magic")
-    assert cli.main(["replay", str(tmp_path / "bag"), "--out", str(tmp_path / "o"), "--bundle", str(tiny_bundle)]) == 1
+    words = ["replay", str(tmp_path / "bag"), "--out", str(tmp_path / "out"), "--bundle", str(tiny_bundle)]
+    assert cli.main(words) == 1
     assert "UNKNOWN: image: expected one of the encodings" in capsys.readouterr().err
 
 
@@ -129,7 +131,8 @@ def test_settings_from_file_and_flag(tmp_path: Path) -> None:
     nested.write_text("regions: {threshold: 0.4, min_area_px: 9}\n")
     ros.write_text("/**:\n  ros__parameters:\n    regions.threshold: 0.3\n    fusion: {min_points: 4}\n")
     assert read_settings(ros) == {"regions.threshold": 0.3, "fusion.min_points": 4}
-    args = SimpleNamespace(config=nested, set=["regions.threshold=0.7", "engine.source_weights=[1, 0, 0.5]"], bundle="b")
+    flags = ["regions.threshold=0.7", "engine.source_weights=[1, 0, 0.5]"]
+    args = SimpleNamespace(config=nested, set=flags, bundle="b")
     config = config_from(args)  # type: ignore[arg-type]
     assert (config.regions.threshold, config.regions.min_area_px, config.engine.bundle) == (0.7, 9, "b")
     assert config.engine.source_weights == (1.0, 0.0, 0.5)

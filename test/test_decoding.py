@@ -67,8 +67,13 @@ def test_bayer_patterns_put_red_where_the_name_says(encoding: str, red_at: tuple
 
 @pytest.mark.parametrize(
     ("encoding", "quad"),
-    [("yuv422", (90, 81, 240, 81)), ("uyvy", (90, 81, 240, 81)), ("yuv422_yuy2", (81, 90, 81, 240)), ("yuyv", (81, 90, 81, 240))],
-)  # fmt: skip
+    [
+        ("yuv422", (90, 81, 240, 81)),
+        ("uyvy", (90, 81, 240, 81)),
+        ("yuv422_yuy2", (81, 90, 81, 240)),
+        ("yuyv", (81, 90, 81, 240)),
+    ],
+)
 def test_yuv_red(encoding: str, quad: tuple[int, ...]) -> None:
     """ITU-R BT.601: Y 81, Cb 90, Cr 240 is pure red."""
     rows = np.tile(np.array(quad, np.uint8), (2, 2, 1)).reshape(2, 4, 2)
@@ -111,7 +116,7 @@ def cloud(layout: np.dtype[Any], points: Any, fields: list[tuple[str, int]], **c
         records[axis] = np.asarray(points, float)[:, i]
     offsets = {name: layout.fields[name][1] for name in layout.names or ()} if layout.fields else {}
     described = [Message(name=n, offset=offsets[n], datatype=t, count=1) for n, t in fields]
-    values = {"height": 1, "width": len(points), "is_bigendian": False, "point_step": layout.itemsize}
+    values: dict[str, Any] = {"height": 1, "width": len(points), "is_bigendian": False, "point_step": layout.itemsize}
     values |= {"row_step": records.nbytes, "data": records.view(np.uint8).ravel(), "fields": described}
     return Message(header=STAMP, **{**values, **changes})
 
@@ -141,8 +146,9 @@ def test_organised_cloud_with_padded_rows() -> None:
     rows[:, :24] = np.arange(12, dtype="<f4").reshape(2, 6).view(np.uint8)
     fields = [Message(name=n, offset=4 * i, datatype=7, count=1) for i, n in enumerate("xyz")]
     message = Message(
-        header=STAMP, height=2, width=2, is_bigendian=False, point_step=12, row_step=40, data=rows.ravel(), fields=fields
-    )
+        header=STAMP, height=2, width=2, is_bigendian=False, point_step=12, row_step=40, data=rows.ravel(),
+        fields=fields,
+    )  # fmt: skip
     assert decode_cloud(message).xyz.ravel().tolist() == list(range(12))
 
 

@@ -14,7 +14,7 @@ from vl_anomaly_ros.config import Config, with_values
 from vl_anomaly_ros.demo import command, film
 from vl_anomaly_ros.replay.birdseye import TrueObject
 from vl_anomaly_ros.replay.records import FrameRecord
-from vl_anomaly_ros.replay.runner import ReplayJob, Replayed, replay
+from vl_anomaly_ros.replay.runner import Replayed, ReplayJob, replay
 
 Done = tuple[Path, Replayed]
 

@@ -63,7 +63,7 @@ class BagMaker:
         self._writer.set_compression(compression, CompressionFormat.ZSTD)
         self._connections: dict[str, Any] = {}
 
-    def __enter__(self) -> BagMaker:
+    def __enter__(self) -> BagMaker:  # noqa: PYI034 - typing.Self is younger than Python 3.10
         self._writer.open()
         return self
 
@@ -158,7 +158,8 @@ class BagMaker:
 
 def drive_bag(
     path: Path, *, frames: int = 3, storage: str = "mcap", compression: CompressionMode = CompressionMode.NONE,
-    moving: bool = False, points: bool = True, info: bool = True, tf: bool = True, cameras: tuple[str, ...] = ("camera",),
+    moving: bool = False, points: bool = True, info: bool = True, tf: bool = True,
+    cameras: tuple[str, ...] = ("camera",),
 ) -> Path:  # fmt: skip
     """A whole drive: images at 1.0, 1.2, ... s.
 

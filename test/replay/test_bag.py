@@ -71,13 +71,21 @@ def test_bad_recordings(tmp_path: Path) -> None:
     with pytest.raises(ReplayError, match="no such recording"), Bag(tmp_path / "nope"):
         pass
     (tmp_path / "notes.txt").write_text("hello")
-    with pytest.raises(ReplayError, match=r"expected a bag folder, an .mcap or a .db3 file"), Bag(tmp_path / "notes.txt"):
+    with pytest.raises(ReplayError, match=r"expected a bag folder, an \.mcap or"), Bag(tmp_path / "notes.txt"):
         pass
     (tmp_path / "old.bag").write_bytes(b"#ROSBAG V2.0\n")
     with pytest.raises(ReplayError, match="ROS 1"), Bag(tmp_path / "old.bag"):
         pass
     with pytest.raises(ReplayError, match="0 bag files"), Bag(tmp_path):
         pass
+
+
+def read_all(path: Path) -> None:
+    with Bag(path) as bag:
+        for entries in bag.entries.values():
+            for entry in entries:
+                bag.message(entry)
+        list(bag.transforms())
 
 
 @pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
@@ -87,17 +95,14 @@ def test_a_cut_recording_is_called_damaged(tmp_path: Path, storage: str, keep: f
     file = next(p for p in folder.iterdir() if p.suffix in (".mcap", ".db3"))
     data = file.read_bytes()
     file.write_bytes(data[: int(len(data) * keep)])
-    with pytest.raises(ReplayError, match="damaged or incomplete"), Bag(folder) as bag:
-        for entries in bag.entries.values():
-            for entry in entries:
-                bag.message(entry)
-        list(bag.transforms())
+    with pytest.raises(ReplayError, match="damaged or incomplete"):
+        read_all(folder)
 
 
 def test_a_bag_without_images(tmp_path: Path) -> None:
     with (
         Bag(foreign_bag(tmp_path / "bag")) as bag,
-        pytest.raises(ReplayError, match="no camera images in it; .* found acme_msgs/msg/Thing"),
+        pytest.raises(ReplayError, match=r"no camera images in it; .* found acme_msgs/msg/Thing"),
     ):
         find_cameras(bag, TopicChoice())
 

@@ -22,7 +22,7 @@ def test_without_ros_one_clear_error(tmp_path: Path, tiny_bundle: Path, monkeypa
     assert live_refusal() is not None
     config = with_values(Config(), {"engine.bundle": str(tiny_bundle)})
     job = ReplayJob(drive_bag(tmp_path / "bag"), tmp_path / "out", config, live=True)
-    with pytest.raises(ReplayError, match="live replay needs ROS 2 .* leave --live out"):
+    with pytest.raises(ReplayError, match=r"live replay needs ROS 2 .* leave --live out"):
         replay(job)
     assert not (tmp_path / "out" / "summary.json").exists()
 

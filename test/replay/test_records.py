@@ -34,7 +34,9 @@ def result(zone_frame: str, R_zone_level: DoubleArray, seed: int = 0) -> FrameRe
     for i, source in enumerate(NameSource, start=1):
         x0, y0, w, h = (int(v) for v in rng.integers(1, 10, 4))
         label = AnomalyLabel("" if source is NameSource.NONE else f"thing {i}", source, 0.7, False, (("x", 0.2),))
-        regions.append(Region(i, (x0, y0, x0 + w, y0 + h), w * h, (x0 + w / 2, y0 + h / 2), rng.random(), (0.1, 0.2, 0.3), label))
+        middle = (x0 + w / 2, y0 + h / 2)
+        box = (x0, y0, x0 + w, y0 + h)
+        regions.append(Region(i, box, w * h, middle, float(rng.random()), (0.1, 0.2, 0.3), label))
         zones.append(
             HazardZone(
                 id=i, region_id=i, status=DepthStatus(i - 1), reason="because", center_m=tuple(rng.normal(0, 30, 3)),

@@ -26,7 +26,9 @@ from vl_anomaly_ros.types import DepthStatus
 VOID_TAGS = {"meta", "img", "br"}
 
 
-def zone(x: float, y: float, status: str = "MEASURED", name: str = "dog", points: int = 50, half: float = 1.0) -> ZoneRecord:
+def zone(
+    x: float, y: float, status: str = "MEASURED", name: str = "dog", points: int = 50, half: float = 1.0
+) -> ZoneRecord:
     corners = tuple((float(a), float(b)) for a, b in rectangle_m((x, y, 0), (2 * half, 2 * half, 1), 0.0))
     return ZoneRecord(
         id=1, region=1, status=status, reason="why", center_m=(x, y, 0.5), size_m=(2.0, 2.0, 1.0), yaw_rad=0.0,
@@ -103,9 +105,8 @@ def test_the_frames_that_are_shown() -> None:
 
 def test_timeline_marks_scores_zones_and_failures() -> None:
     assert timeline([]) == ""
-    drawing = timeline(
-        [record(0, zone(10, 0), zone(5, 0, "UNKNOWN", points=0)), record(1), FrameRecord(10**9, "c", ok=False, reason="a<b")]
-    )
+    failed = FrameRecord(10**9, "camera", ok=False, reason="a<b")
+    drawing = timeline([record(0, zone(10, 0), zone(5, 0, "UNKNOWN", points=0)), record(1), failed])
     assert drawing.count("<circle") == 2  # the nearest with depth and the nearest without
     assert drawing.count('class="score"') == 1
     assert drawing.count('class="failed"') == 1

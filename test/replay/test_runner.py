@@ -16,13 +16,13 @@ from tiny_bundle import POISON_RGB, build_tiny_bundle
 
 from vl_anomaly_ros.config import Config, with_values
 from vl_anomaly_ros.errors import ReplayError
-from vl_anomaly_ros.replay.runner import ReplayJob, Replayed, replay
+from vl_anomaly_ros.replay.runner import Replayed, ReplayJob, replay
 from vl_anomaly_ros.replay.topics import TopicChoice
 
 KITTI = Path(__file__).resolve().parents[3] / "shared" / "data" / "kitti"
 SUMMARY_KEYS = [
-    "frames_in", "frames_out", "frames_failed", "regions", "zones", "zones_by_status", "dropped", "timing_ms", "backend",
-    "bundle_sha256",
+    "frames_in", "frames_out", "frames_failed", "regions", "zones", "zones_by_status", "dropped", "timing_ms",
+    "backend", "bundle_sha256",
 ]  # fmt: skip
 
 
@@ -107,21 +107,23 @@ def test_ego_motion_between_cloud_and_image(tmp_path: Path, bundle: Path) -> Non
     """The cloud is 80 ms old at 10 m/s: with a fixed frame the thing is 0.8 m nearer than the cloud says."""
     bag = drive_bag(tmp_path / "bag", moving=True)
     run(bag, tmp_path / "with", bundle)
-    run(bag, tmp_path / "without", bundle, **{"frames.fixed_frame": ""})
+    run(bag, tmp_path / "without", bundle, None, **{"frames.fixed_frame": ""})
     near, far = (lines(tmp_path / name)[1]["zones"][0]["center_m"][0] for name in ("with", "without"))
     assert far - near == pytest.approx(0.08 * EGO_MPS, abs=0.02)
 
 
-@pytest.mark.parametrize("given", [{"tf": False}, {"points": False}, {"info": False}], ids=["no TF", "no cloud", "no info"])
-def test_what_is_absent_makes_zones_unknown_and_never_none(tmp_path: Path, bundle: Path, given: dict[str, bool]) -> None:
-    done = run(drive_bag(tmp_path / "bag", **given), tmp_path / "out", bundle)  # type: ignore[arg-type]
+@pytest.mark.parametrize("absent", ["tf", "points", "info"])
+def test_what_is_absent_makes_zones_unknown_and_never_none(tmp_path: Path, bundle: Path, absent: str) -> None:
+    here = {name: name != absent for name in ("tf", "points", "info")}
+    bag = drive_bag(tmp_path / "bag", tf=here["tf"], points=here["points"], info=here["info"])
+    done = run(bag, tmp_path / "out", bundle)
     assert done.summary["frames_out"] == 3
     assert done.summary["zones_by_status"]["UNKNOWN"] == 3
     for record in done.records:
         (zone,) = record.zones
         assert zone.reason
         assert zone.num_points == 0
-        assert zone.frame_id == ("camera_optical" if "tf" in given else "base_link")
+        assert zone.frame_id == ("camera_optical" if absent == "tf" else "base_link")
 
 
 def test_two_cameras_and_one_of_them(tmp_path: Path, bundle: Path) -> None:

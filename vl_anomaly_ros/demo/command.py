@@ -73,8 +73,9 @@ def run(args: argparse.Namespace) -> int:
     for line in summary_lines(done.summary):
         say(line)
     say("")
+    width = max(len(str(path)) for path, _ in pictures)
     for path, words in pictures:
-        say(f"{path!s:<34}{words}")
+        say(f"{path!s:<{width}}  {words}")
     say("\nnext: open the report, then judge your own recording:\n  ./run vl-anomaly replay YOUR_BAG --out out/mine")
     return 0 if done.summary["frames_failed"] == 0 else 1
 
