@@ -88,7 +88,7 @@ def test_clip_learns_to_tell_regions_apart(run: Run, tmp_path: Path) -> None:
     config = dataclasses.replace(run.config, clip_phase=phase)
     torch.manual_seed(0)
     clip = build_clip(config.clip, run.tokenizer.get_vocab_size())
-    task = ClipTask(clip, run.tokenizer, load_image_set(run.data / "clip"), config)
+    task = ClipTask("clip", clip, run.tokenizer, load_image_set(run.data / "clip"), config, phase)
 
     def mean_loss() -> float:
         with torch.no_grad():
@@ -99,6 +99,18 @@ def test_clip_learns_to_tell_regions_apart(run: Run, tmp_path: Path) -> None:
     assert mean_loss() < 0.6 * before
 
 
+def test_refining_clip_leaves_its_text_tower_alone(run: Run, tmp_path: Path) -> None:
+    phase = dataclasses.replace(run.config.clip_phase, steps=3)
+    clip = build_clip(run.config.clip, run.tokenizer.get_vocab_size())
+    start = {key: value.clone() for key, value in clip.state_dict().items()}
+    images = load_image_set(run.data / "clip")
+    task = ClipTask("refined", clip, run.tokenizer, images, run.config, phase, text_locked=True)
+    average = run_phase(task, phase, tmp_path, seed=1)
+    changed = {key for key in start if not torch.equal(average[key], start[key])}
+    assert changed
+    assert all(key.startswith("visual.") for key in changed)
+
+
 def test_held_out_categories_are_refused(run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "clip"
     shutil.copytree(run.data / "clip", folder)
@@ -106,7 +118,7 @@ def test_held_out_categories_are_refused(run: Run, tmp_path: Path) -> None:
     (folder / "objects.jsonl").write_text(lines, encoding="utf-8")
     clip = build_clip(run.config.clip, run.tokenizer.get_vocab_size())
     with pytest.raises(TrainingError, match="no network may"):
-        ClipTask(clip, run.tokenizer, load_image_set(folder), run.config)
+        ClipTask("clip", clip, run.tokenizer, load_image_set(folder), run.config, run.config.clip_phase)
 
 
 def test_anomalies_are_refused_in_the_segmenters_set(run: Run) -> None:

@@ -262,7 +262,7 @@ def isotonic_map(
     return x.tolist(), y.tolist()
 
 
-def threshold_by_f_beta(probability: npt.NDArray[np.floating], anomalous: Bools, beta: float) -> float:
+def threshold_by_f_beta(probability: npt.NDArray[np.floating[Any]], anomalous: Bools, beta: float) -> float:
     """Return the probability threshold (inclusive) with the best F-beta over pixels."""
     scores = probability.astype(np.float32)
     true_positives, false_positives = threshold_counts(scores, anomalous)
@@ -274,7 +274,7 @@ def threshold_by_f_beta(probability: npt.NDArray[np.floating], anomalous: Bools,
     return round(float(np.clip(distinct[int(np.argmax(f))], 1e-3, 1.0)), 4)
 
 
-def name_threshold(confidence: FloatArray, right: Bools, precision: float) -> float:
+def name_threshold(confidence: npt.NDArray[np.floating[Any]], right: Bools, precision: float) -> float:
     """Return the lowest confidence from which at least the given share of names is right.
 
     Where no such confidence exists, the one with the best share is taken; without any name, 0.5.

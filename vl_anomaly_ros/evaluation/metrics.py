@@ -7,6 +7,7 @@ Exact, with equal scores treated as one threshold, so that no order among ties c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,7 +56,7 @@ class PixelMetrics:
         self._scores: list[FloatArray] = []
         self._anomalous: list[npt.NDArray[np.bool_]] = []
 
-    def update(self, scores: npt.NDArray[np.floating], labels: npt.NDArray[np.integer]) -> None:
+    def update(self, scores: npt.NDArray[np.floating[Any]], labels: npt.NDArray[np.integer[Any]]) -> None:
         """Add an image.
 
         Args:

@@ -19,9 +19,9 @@ from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 
 from vl_anomaly_ros.errors import TrainingError
 from vl_anomaly_ros.evaluation.image_set import ANOMALY
-from vl_anomaly_ros.model.clip import dense_features, encode_tokens
+from vl_anomaly_ros.model.clip import dense_features, encode_tokens, freeze
 from vl_anomaly_ros.training.captions import SYNONYMS, TEMPLATES, true_words
-from vl_anomaly_ros.training.config import TrainingConfig
+from vl_anomaly_ros.training.config import PhaseConfig, TrainingConfig
 from vl_anomaly_ros.training.data import (
     ImageSet,
     Window,
@@ -40,11 +40,28 @@ MAX_PER_CATEGORY = 2  # regions of one category in a window
 
 
 class ClipTask:
-    """CLIP, its image set and its captions."""
+    """CLIP, its image set and its captions.
 
-    name = "clip"
+    Args:
+        name: of the phase's files.
+        clip: trained here.
+        tokenizer: of CLIP.
+        images: a set with anomalies that CLIP may see.
+        config: the run.
+        phase: this phase.
+        text_locked: train the image tower only, so that what was aligned with the text stays aligned.
+    """
 
-    def __init__(self, clip: CLIP, tokenizer: Tokenizer, images: ImageSet, config: TrainingConfig) -> None:
+    def __init__(
+        self, name: str, clip: CLIP, tokenizer: Tokenizer, images: ImageSet, config: TrainingConfig,
+        phase: PhaseConfig, text_locked: bool = False,
+    ) -> None:  # fmt: skip
+        self.name = name
+        self.phase = phase
+        if text_locked:
+            freeze(clip)
+            for parameter in clip.visual.parameters():
+                parameter.requires_grad_(True)
         self.module: nn.Module = clip
         self.clip = clip
         self.images = images
@@ -66,7 +83,7 @@ class ClipTask:
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         """Contrast the regions of a batch of windows with captions, true and false."""
-        config, phase = self.config, self.config.clip_phase
+        config, phase = self.config, self.phase
         windows, shares, categories, points = [], [], [], []
         for _ in range(phase.batch_size // world_size()):
             index, window = random_window(self.images, phase, generator, about_objects=0.8)

@@ -67,15 +67,31 @@ class Run:
         images = load_image_set(self.image_set(self.config.data.clip))
         torch.manual_seed(self.config.seed)
         clip = build_clip(self.config.clip, self.tokenizer.get_vocab_size())
-        task = ClipTask(clip.to(memory_format=torch.channels_last), self.tokenizer, images, self.config)
+        task = ClipTask(
+            "clip", clip.to(memory_format=torch.channels_last), self.tokenizer, images, self.config,
+            self.config.clip_phase,
+        )  # fmt: skip
         taught = sorted(name for name, known in task.categories.items() if not known)
         if rank() == 0:
             write_yaml(self.folder / "taught.yaml", {"classes": images.classes, "taught": taught})
         run_phase(task, self.config.clip_phase, self.folder, self.config.seed)
 
+    def refine_clip(self) -> None:
+        """Go on with CLIP's image tower alone, on windows as the camera sees them; the text tower is locked.
+
+        What the segmenter was aligned with does not change, so this may come last.
+        """
+        phase = self.config.clip_refinement
+        if phase.steps == 0:
+            return
+        images = load_image_set(self.image_set(self.config.data.clip))
+        clip = self.load_clip("clip").to(memory_format=torch.channels_last)
+        task = ClipTask("clip-refined", clip, self.tokenizer, images, self.config, phase, text_locked=True)
+        run_phase(task, phase, self.folder, self.config.seed + 1)
+
     def train_segmenter(self) -> None:
         """Train segmenter and PL-Aligner on known classes, phase after phase."""
-        clip = self.load_clip()
+        clip = self.load_clip("clip")
         images = load_image_set(self.image_set(self.config.data.segment))
         torch.manual_seed(self.config.seed + 1)
         segmenter = Segmenter(self.config.segmenter, len(images.classes)).to(memory_format=torch.channels_last)
@@ -133,10 +149,11 @@ class Run:
             )  # fmt: skip
         return path
 
-    def load_clip(self) -> CLIP:
-        """Return CLIP with its averaged weights."""
+    def load_clip(self, phase: str = "clip-refined") -> CLIP:
+        """Return CLIP with its averaged weights of a phase, or of the first where that one has none yet."""
         clip = build_clip(self.config.clip, self.tokenizer.get_vocab_size())
-        clip.load_state_dict(load_average(self.folder / "clip.pt"))
+        path = self.folder / f"{phase}.pt"
+        clip.load_state_dict(load_average(path if path.exists() else self.folder / "clip.pt"))
         return clip.eval()
 
     def load_segmenter(self, clip: CLIP) -> tuple[Segmenter, PLAligner, str]:
@@ -196,6 +213,7 @@ def _train(config: TrainingConfig, folder: Path, data: Path) -> None:
     run = Run(config, folder, data)
     run.train_clip()
     run.train_segmenter()
+    run.refine_clip()
 
 
 def describe(source: ImageSetConfig) -> str:
@@ -231,6 +249,7 @@ def shortened(config: TrainingConfig, steps: int) -> TrainingConfig:
     return dataclasses.replace(
         config,
         clip_phase=cut(config.clip_phase),
+        clip_refinement=cut(config.clip_refinement),
         segment_phases=tuple(cut(phase) for phase in config.segment_phases),
     )
 
