@@ -160,26 +160,35 @@ def test_labelled_points_lie_in_the_3d_box(bag: Bag, drive: Path) -> None:
     assert checked > 100
 
 
-def test_points_projected_through_tf_land_on_their_mask(bag: Bag, drive: Path) -> None:
+def _share_on_mask(bag: Bag, drive: Path, late_ns: int) -> float:
+    """Share of labelled points of standing things that fall on (or one pixel beside) their mask."""
     hits, total = 0, 0
     for line in _truth(drive):
         stamp, sweep = line["stamp_ns"], line["lidar_stamp_ns"]
         masks = cv2.imread(str(drive / "truth" / f"{stamp}_instances.png"), cv2.IMREAD_UNCHANGED)
         assert masks is not None
         labels = np.load(drive / "truth" / f"{sweep}_points.npz")["instance"]
-        to_camera = np.linalg.inv(bag.pose_odom_base(stamp) @ bag.mounts["camera_front_optical"])
+        to_camera = np.linalg.inv(bag.pose_odom_base(stamp + late_ns) @ bag.mounts["camera_front_optical"])
         pose = to_camera @ bag.pose_odom_base(sweep) @ bag.mounts["lidar_top"]
         points = bag.clouds[sweep]["xyz"].astype(float) @ pose[:3, :3].T + pose[:3, 3]
-        still = {t["instance"] for t in line["objects"] if not any(t["velocity_mps"]) and t["area_px"] > 60}
-        keep = (points[:, 2] > 1) & np.isin(labels, sorted(still))
-        pixels = points[keep] @ bag.infos[stamp].k.reshape(3, 3).T
-        columns, rows = np.round(pixels[:, :2] / pixels[:, 2:]).astype(int).T
-        inside = (columns >= 0) & (columns < masks.shape[1]) & (rows >= 0) & (rows < masks.shape[0])
-        hits += int((masks[rows[inside], columns[inside]] == labels[keep][inside]).sum())
-        total += int(inside.sum())
+        pixels = points @ bag.infos[stamp].k.reshape(3, 3).T
+        for thing in line["objects"]:
+            if any(thing["velocity_mps"]) or thing["area_px"] < 60:
+                continue
+            mine = (labels == thing["instance"]) & (points[:, 2] > 1)
+            columns, rows = np.round(pixels[mine, :2] / pixels[mine, 2:]).astype(int).T
+            inside = (columns >= 0) & (columns < masks.shape[1]) & (rows >= 0) & (rows < masks.shape[0])
+            mask = cv2.dilate((masks == thing["instance"]).astype(np.uint8), np.ones((3, 3), np.uint8))
+            hits += int(mask[rows[inside], columns[inside]].sum())
+            total += int(inside.sum())
     assert total > 50
-    # The LiDAR sees a little past the edges that hide things from the camera.
-    assert hits / total > 0.9
+    return hits / total
+
+
+def test_points_projected_through_tf_land_on_their_mask(bag: Bag, drive: Path) -> None:
+    # The LiDAR sits higher and sees a little over what hides things from the camera: not all points need hit.
+    assert _share_on_mask(bag, drive, 0) > 0.9
+    assert _share_on_mask(bag, drive, 200_000_000) < 0.6, "a pose of 0.2 s later must not do as well"
 
 
 def test_truth_agrees_with_masks_and_frames(bag: Bag, drive: Path) -> None:

@@ -92,8 +92,8 @@ class DriveSettings:
 def demo_settings() -> DriveSettings:
     """The drive of the demo: 12 s, several anomalies, at most 12 MB."""
     return DriveSettings(
-        seed=12, lidar_rate_hz=5.0, azimuth_steps=1080, lidar_window_deg=120.0, lidar_step_m=1 / 256, jpeg_quality=82,
-        look="noon", style="suburban", anomaly_count=8,
+        seed=10, lidar_rate_hz=5.0, azimuth_steps=1080, lidar_window_deg=120.0, lidar_step_m=1 / 256, jpeg_quality=82,
+        look="noon", style="urban", anomaly_count=8,
     )  # fmt: skip
 
 

@@ -33,6 +33,11 @@ class Track:
         moved = max(0.0, time_s - self.start_s)
         return self.s_m + self.along_mps * moved, self.d_m + self.across_mps * moved
 
+    def along(self, scene: Scene, times_s: FloatArray) -> FloatArray:
+        """World positions (T, 3) at `times_s` (T,)."""
+        moved = np.maximum(0.0, times_s - self.start_s)
+        return scene.line.place(self.s_m + self.along_mps * moved, self.d_m + self.across_mps * moved)
+
 
 @dataclass(frozen=True)
 class EgoPath:
@@ -48,6 +53,10 @@ class EgoPath:
     def arc_m(self, time_s: float) -> float:
         """Arc length at `time_s`, metres."""
         return float(np.interp(time_s, self.times_s, self.s_m))
+
+    def along(self, scene: Scene, times_s: FloatArray) -> FloatArray:
+        """World positions (T, 3) of base_link at `times_s` (T,)."""
+        return scene.line.place(np.interp(times_s, self.times_s, self.s_m), np.interp(times_s, self.times_s, self.d_m))
 
     def position(self, scene: Scene, time_s: float) -> FloatArray:
         """World position (3,) of base_link."""
@@ -107,16 +116,16 @@ def keeps_clear(
     scene: Scene, ego: EgoPath, duration_s: float, track: Track, radius_m: float, others: Sequence[tuple[Track, float]]
 ) -> bool:
     """Whether nothing on `track` ever comes too close to the ego vehicle or to `others` during the drive."""
-    for time in np.arange(0.0, duration_s + 0.1, 0.1):
-        s, d = track.at(float(time))
-        here = scene.line.place(s, d)
-        ego_s = ego.arc_m(float(time))
-        if abs(s - ego_s) < radius_m + 4.0:
-            for forward in (-1.0, 0.6, 2.2, 3.6):
-                body = ego.pose(scene, float(time)) @ np.array([forward, 0, 0, 1.0])
-                if np.hypot(*(body[:2] - here[:2])) < radius_m + EGO_HALF_WIDTH_M + 0.1:
-                    return False
-        for other, reach in others:
-            if np.hypot(*(scene.line.place(*other.at(float(time))) - here)[:2]) < 0.85 * (radius_m + reach):
-                return False
-    return True
+    times = np.arange(0.0, duration_s + 0.1, 0.1)
+    here = track.along(scene, times)
+    ahead, behind = ego.along(scene, times + 0.05), ego.along(scene, times - 0.05)
+    forward = ahead - behind
+    forward /= np.linalg.norm(forward, axis=1, keepdims=True)
+    for reach in (-1.0, 0.6, 2.2, 3.6):
+        gaps = np.hypot(*((ahead + behind) / 2 + reach * forward - here).T[:2])
+        if (gaps < radius_m + EGO_HALF_WIDTH_M + 0.1).any():
+            return False
+    return all(
+        (np.hypot(*(other.along(scene, times) - here).T[:2]) >= 0.85 * (radius_m + reach)).all()
+        for other, reach in others
+    )

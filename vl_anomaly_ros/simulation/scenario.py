@@ -104,11 +104,12 @@ def _lay_out(rng: Rng, scene: Scene, odd: list[SceneObject], duration_s: float) 
         place = rng.random()
         half = float(thing.shape.size_m[:2].max()) / 2
         if place < 0.4:  # in the lane, towards its right edge
-            d = float(rng.uniform(-section.half_right_m + 0.2 + half * 0.5, lane - 0.6))
+            edge = -section.half_right_m + 0.2 + half * 0.5
+            d = float(rng.uniform(edge, max(lane - 0.6, edge)))
         elif place < 0.6:  # at the right kerb
             d = -section.half_right_m - float(rng.uniform(0.0, 1.0)) - half
         elif place < 0.85:  # on the other side
-            d = float(rng.uniform(0.6 + half, section.half_left_m - 0.3))
+            d = float(rng.uniform(0.6 + half, max(section.half_left_m - 0.3, 0.6 + half)))
         else:
             d = section.half_left_m + float(rng.uniform(0.2, 1.2)) + half
         speed = _SPEED_MPS[thing.name]
