@@ -31,10 +31,21 @@ def test_two_near_sides_give_the_box() -> None:
     rear = np.stack([np.full(20, 10.0), np.linspace(-1, 1, 20)], 1)
     side = np.stack([np.linspace(10, 14, 40), np.full(40, 1.0)], 1)
     centre, size, yaw = oriented_box(np.concatenate([rear, side]))
-    # The triangle of the three corners lies tightest along its long edge or along its legs; both enclose all points.
-    assert size[0] * size[1] == pytest.approx(8.0, rel=0.01)
-    assert np.hypot(*(centre - [12, 0])) < 0.9
-    assert np.isfinite(yaw)
+    # The hull is a triangle, but the points follow its legs.
+    assert centre == pytest.approx([12.0, 0.0], abs=1e-6)
+    assert size == pytest.approx((4.0, 2.0))
+    assert yaw == pytest.approx(0.0)
+
+
+def test_a_rounded_rear_does_not_turn_the_box() -> None:
+    # Rear with corners rounded by 0.4 m, and one side, at a heading of 0.3, with 2 cm of noise.
+    rng = np.random.default_rng(4)
+    arc = np.linspace(-1, 1, 60)
+    rear = np.stack([10 + 0.4 * np.abs(arc) ** 4, arc], 1)
+    side = np.stack([np.linspace(10.4, 13, 40), np.full(40, 1.0)], 1)
+    turn = np.array([[math.cos(0.3), math.sin(0.3)], [-math.sin(0.3), math.cos(0.3)]])
+    _, _, yaw = oriented_box(np.concatenate([rear, side]) @ turn + rng.normal(0, 0.02, (100, 2)))
+    assert yaw == pytest.approx(0.3, abs=math.radians(4))
 
 
 @pytest.mark.parametrize(

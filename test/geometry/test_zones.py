@@ -16,7 +16,7 @@ from vl_anomaly_ros.errors import GeometryError
 from vl_anomaly_ros.evaluation.judging import region_of
 from vl_anomaly_ros.geometry.boxes import distance_to_polygon, signed_area
 from vl_anomaly_ros.geometry.transforms import apply, inverse, matrix_from
-from vl_anomaly_ros.geometry.zones import R_OPTICAL_LEVEL, FusedZones, fuse
+from vl_anomaly_ros.geometry.zones import BEHIND, R_OPTICAL_LEVEL, FusedZones, fuse
 from vl_anomaly_ros.types import DepthStatus, DoubleArray, Frame, HazardZone, PointCloud
 
 CONFIG = FusionConfig()
@@ -231,6 +231,7 @@ def test_background_far_behind_the_foot_of_the_region_is_not_taken_for_it() -> N
     y, x = (v.ravel() for v in np.meshgrid(np.linspace(1.0, 7.0, 10), np.linspace(-2, 2, 10)))
     zone = fuse_with(np.stack([x, y, np.full(100, 60.0)], 1)).zones[0]
     assert zone.status is DepthStatus.UNKNOWN
+    assert zone.reason == BEHIND
     assert zone.distance_m < 13
 
 

@@ -13,6 +13,11 @@ from vl_anomaly_ros.types import DoubleArray
 MIN_SIZE_M = 0.1
 """No side of a box is given shorter: a surface seen edge-on is still a thing."""
 
+SIDE_M = 0.2
+"""Points nearer to a side lie on it: range noise, and the roundness of real things."""
+SAMPLE = 120
+HEADINGS_RAD = np.deg2rad(np.arange(0.0, 90.0, 2.0))
+
 
 def convex_hull(xy: DoubleArray) -> DoubleArray:
     """(M, 2) float64 corners of the convex hull, counter-clockwise; M is 1 or 2 for identical or collinear points.
@@ -60,7 +65,11 @@ def half_turn(angle: float) -> float:
 
 
 def oriented_box(xy: DoubleArray, fallback_yaw: float = 0.0) -> tuple[DoubleArray, tuple[float, float], float]:
-    """Smallest rectangle around points.
+    """Rectangle around points whose sides the points follow.
+
+    A view shows one or two sides of a thing, so the heading is the one with most points close to a side (the closeness
+    criterion of Zhang et al., "Efficient L-shape fitting for vehicle detection using laser scanners", IV 2017); of
+    headings that do this equally well the one with the smallest rectangle is taken.
 
     Args:
         xy: (N, 2) metres, N at least 1.
@@ -77,21 +86,23 @@ def oriented_box(xy: DoubleArray, fallback_yaw: float = 0.0) -> tuple[DoubleArra
     hull = convex_hull(xy)
     edges = np.roll(hull, -1, axis=0) - hull
     edges = edges[np.linalg.norm(edges, axis=1) > 1e-6]
-    angles = np.arctan2(edges[:, 1], edges[:, 0]) if len(edges) else np.array([fallback_yaw])
+    if not len(edges):
+        return xy.mean(axis=0), (MIN_SIZE_M, MIN_SIZE_M), half_turn(fallback_yaw)
+    # The hull has the extent; a sample of the other points suffices to tell which sides they follow.
+    some = np.concatenate([hull, xy[:: max(1, len(xy) // SAMPLE)]])
+    angles = np.concatenate([np.arctan2(edges[:, 1], edges[:, 0]), HEADINGS_RAD])
     cos, sin = np.cos(angles), np.sin(angles)
-    along = np.outer(cos, hull[:, 0]) + np.outer(sin, hull[:, 1])
-    across = -np.outer(sin, hull[:, 0]) + np.outer(cos, hull[:, 1])
-    length, width = np.ptp(along, axis=1), np.ptp(across, axis=1)
-    best = int(np.argmin(length * width + 1e-9 * (length + width)))
-    middle_along = (along[best].min() + along[best].max()) / 2
-    middle_across = (across[best].min() + across[best].max()) / 2
-    centre = np.array(
-        [
-            cos[best] * middle_along - sin[best] * middle_across,
-            sin[best] * middle_along + cos[best] * middle_across,
-        ]
-    )
-    yaw, size = float(angles[best]), (float(length[best]), float(width[best]))
+    along = np.outer(cos, some[:, 0]) + np.outer(sin, some[:, 1])
+    across = np.outer(cos, some[:, 1]) - np.outer(sin, some[:, 0])
+    ends = [(v.min(axis=1), v.max(axis=1)) for v in (along, across)]
+    to_side = [np.minimum(v - low[:, None], high[:, None] - v) for v, (low, high) in zip((along, across), ends)]
+    closeness = np.sum(1 / np.maximum(np.minimum(*to_side), SIDE_M), axis=1)
+    (low_a, high_a), (low_c, high_c) = ends
+    area = (high_a - low_a + MIN_SIZE_M) * (high_c - low_c + MIN_SIZE_M)
+    best = int(np.argmin(np.where(closeness >= 0.99 * closeness.max(), area, np.inf)))
+    middle = np.array([low_a[best] + high_a[best], low_c[best] + high_c[best]]) / 2
+    centre = np.array([[cos[best], -sin[best]], [sin[best], cos[best]]]) @ middle
+    yaw, size = float(angles[best]), (float(high_a[best] - low_a[best]), float(high_c[best] - low_c[best]))
     if size[0] < size[1]:
         yaw, size = yaw + math.pi / 2, (size[1], size[0])
     return centre, (max(size[0], MIN_SIZE_M), max(size[1], MIN_SIZE_M)), half_turn(yaw)

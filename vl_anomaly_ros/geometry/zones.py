@@ -29,6 +29,7 @@ OBJECT_SPEED_MPS = 5.0
 """Standard deviation of how fast an object may have moved since an old cloud."""
 BLEED = 1.5
 """A mask that reaches below its object shortens the line of sight to the ground by up to this factor."""
+BEHIND = "all LiDAR points on the region lie far behind where it meets the ground"
 
 
 class FusedZones(NamedTuple):
@@ -84,15 +85,16 @@ def fuse(
     if not why_not and prior is not None:
         scene, why_not = _scene(frame, T_level_camera, prior, config)
     sights = [_sight(region, frame, T_level_camera) for region in regions]
-    objects = [np.zeros(0, np.int64)] * len(regions)
+    nothing = np.zeros(0, np.int64)
+    objects = [(nothing, nothing)] * len(regions)
     if scene is not None:
         objects = _objects(regions, instances, scene, [sight for sight, _ in sights], config)
     zones = []
-    for region, (sight, no_sight), chosen in zip(regions, sights, objects):
+    for region, (sight, no_sight), (chosen, seen) in zip(regions, sights, objects):
         if scene is not None and len(chosen):
             zone = _measured_zone(region, scene, chosen, sight, frame.points_age_s, config)
         else:
-            reason = no_sight or why_not or "no LiDAR point on the region within range"
+            reason = no_sight or why_not or (BEHIND if len(seen) else "no LiDAR point on the region within range")
             ground = prior if scene is None else scene.ground
             zone = wedge_zone(sight, ground, config.max_range_m, (region.id, region.id), reason, np.zeros(2))
         zones.append(_moved(zone, ego))
@@ -186,8 +188,11 @@ def _objects(
     scene: Scene,
     sights: Sequence[Sight],
     config: FusionConfig,
-) -> list[IndexArray]:
-    """Indices into `scene` of each region's own points. What lies in and around regions is clustered once for all."""
+) -> list[tuple[IndexArray, IndexArray]]:
+    """Indices into `scene` of each region's own points, and of all that fall into it.
+
+    What lies in and around regions is clustered once for all.
+    """
     around = [_around(region, instances, scene, sight) for region, sight in zip(regions, sights)]
     above = scene.height_m > config.ground_clearance_m
     wanted = np.zeros(len(scene.xyz), bool)
@@ -214,7 +219,7 @@ def _objects(
             # What lies flat has nothing above the clearance: then the ground points of the region are the object.
             own = cluster(flat.xyz, config.cluster_gap_m)
             chosen = low[choose_object(flat, own, config.cluster_gap_m, farthest_m)]
-        objects.append(chosen)
+        objects.append((chosen, index[points.inside]))
     return objects
 
 
