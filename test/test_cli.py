@@ -142,9 +142,13 @@ def test_settings_from_file_and_flag(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("regions.threshold", "NAME=VALUE"), ("regions.treshold=1", "no such setting"), ("regions.threshold=7", "expected"),
-     ("regions.threshold={", "no YAML")],
-)  # fmt: skip
+    [
+        ("regions.threshold", "NAME=VALUE"),
+        ("regions.treshold=1", "no such setting"),
+        ("regions.threshold=7", "expected"),
+        ("regions.threshold={", "no YAML"),
+    ],
+)
 def test_settings_that_are_refused(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         config_from(SimpleNamespace(config=None, set=[text], bundle=None))  # type: ignore[arg-type]

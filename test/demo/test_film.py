@@ -54,7 +54,7 @@ def test_film_plays_and_holds_every_frame(done: Done) -> None:
 
 def test_truth_stands_beside_the_zones(done: Done) -> None:
     out, replayed = done
-    truth = {r.stamp_ns: [TrueObject("dog", (10.7, 0, 0.7), (1.5, 2.0, 1.5), 0.0, True)] for r in replayed.records}
+    truth = {r.stamp_ns: [TrueObject(1, "dog", (10.7, 0, 0.7), (1.5, 2.0, 1.5), 0.0, True)] for r in replayed.records}
     with_truth = cv2.imread(str(film.truth_sheet(out, replayed.records, truth)))
     without = cv2.imread(str(film.truth_sheet(out, replayed.records, {})))
     assert with_truth is not None

@@ -131,19 +131,19 @@ def test_zones_are_drawn_where_they_are_in_the_colour_of_their_status(status: De
 
 
 def test_truth_is_drawn_and_far_things_do_no_harm() -> None:
-    truth = [TrueObject("dog", (20.0, 0.0, 0.5), (4.0, 2.0, 1.0), 0.0, True)]
+    truth = [TrueObject(1, "dog", (20.0, 0.0, 0.5), (4.0, 2.0, 1.0), 0.0, True)]
     picture = draw_birdseye([zone(1e9, 1e9)], truth)
     assert colour_at(picture, View(), 22, 0.0) == (70, 200, 120)
 
 
 def test_reading_the_truth(tmp_path: Path) -> None:
     thing = {
-        "name": "dog", "is_anomaly": True, "size_m": [1, 0.5, 0.6], "center_m": [0, 0, 0],
+        "instance": 7, "name": "dog", "is_anomaly": True, "size_m": [1, 0.5, 0.6], "center_m": [0, 0, 0],
         "base_link": {"center_m": [9, 1, 0.3], "yaw_rad": 0.2},
     }  # fmt: skip
     path = tmp_path / "truth.jsonl"
     path.write_text(json.dumps({"stamp_ns": 5, "objects": [thing]}) + "\n")
-    assert read_truth(path) == {5: (TrueObject("dog", (9.0, 1.0, 0.3), (1.0, 0.5, 0.6), 0.2, True),)}
+    assert read_truth(path) == {5: (TrueObject(7, "dog", (9.0, 1.0, 0.3), (1.0, 0.5, 0.6), 0.2, True),)}
     path.write_text('{"stamp_ns": 5}\n')
     with pytest.raises(ReplayError, match="expected stamp_ns and objects"):
         read_truth(path)

@@ -14,6 +14,7 @@ import numpy as np
 
 from vl_anomaly_ros.console import note, say
 from vl_anomaly_ros.demo.film import contact_sheet, film, truth_sheet
+from vl_anomaly_ros.demo.score import score
 from vl_anomaly_ros.errors import ReplayError
 from vl_anomaly_ros.options import add_setting_arguments, config_from
 from vl_anomaly_ros.replay.birdseye import read_truth
@@ -70,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
         (args.out / "results", "a recording of all outputs, for RViz or Foxglove"),
     ]
     say("")
-    for line in summary_lines(done.summary):
+    for line in [*summary_lines(done.summary), *(score(records, truth).lines() if truth else [])]:
         say(line)
     say("")
     width = max(len(str(path)) for path, _ in pictures)

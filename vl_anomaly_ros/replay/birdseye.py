@@ -23,8 +23,12 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 @dataclass(frozen=True)
 class TrueObject:
-    """An object that is really there: `center_m`, `size_m` and `yaw_rad` as of a hazard zone, in the ego frame."""
+    """An object that is really there: `center_m`, `size_m` and `yaw_rad` as of a hazard zone, in the ego frame.
 
+    `number` is the same in every frame.
+    """
+
+    number: int
     name: str
     center_m: tuple[float, float, float]
     size_m: tuple[float, float, float]
@@ -66,6 +70,7 @@ def read_truth(path: Path) -> dict[int, tuple[TrueObject, ...]]:
             values = json.loads(line)
             truth[int(values["stamp_ns"])] = tuple(
                 TrueObject(
+                    number=int(item["instance"]),
                     name=str(item["name"]),
                     center_m=_three(item["base_link"]["center_m"]),
                     size_m=_three(item["size_m"]),
