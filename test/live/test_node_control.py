@@ -52,6 +52,9 @@ def test_lifecycle_three_times_and_no_publisher_is_left(start_node: Start) -> No
         assert names_at(rig, cycle) == ["dog"]
         assert rig.transition("deactivate")
         assert rig.state() == "inactive"
+        # The old subscriptions must be seen to go, or `connected` takes them for the new ones.
+        sensors = [rig.publishers[topic] for topic in ("/image", "/camera_info", "/points")]
+        rig.until(lambda p=sensors: not any(one.get_subscription_count() for one in p), "subscriptions gone")
         assert rig.transition("activate")
         rig.connected()
         assert names_at(rig, cycle + 10) == ["dog"]
