@@ -82,6 +82,9 @@ class Bag:
         self.path = path
         self.entries: dict[str, list[Entry]] = {}
         self.topics: dict[str, Topic] = {}
+        # Small messages stay in memory: to fetch one means to unpack a megabyte of recording.
+        self._infos: dict[Entry, bytes] = {}
+        self._transforms: list[tuple[bool, int, bytes]] = []
         self._store = get_typestore(Stores.ROS2_JAZZY)  # the types read here are the same from Foxy to Lyrical
         self._reader: Reader | None = None
 
@@ -137,13 +140,19 @@ class Bag:
         return list(self._reader.connections)
 
     def _index(self) -> None:
-        """One pass over the stamped messages: stamps, frames, first encodings."""
-        wanted = [c for c in self.connections if c.msgtype in STAMPED]
+        """One pass: stamps, frames and first encodings of the stamped messages; calibrations and transforms whole."""
+        wanted = [c for c in self.connections if c.msgtype in (*STAMPED, TF)]
         for connection in self.connections:
             self._check_type(connection)
             self.topics[connection.topic] = Topic(connection.topic, connection.msgtype, connection.msgcount, "", "")
         for connection, log_ns, raw in self._messages(wanted):
+            if connection.msgtype == TF:
+                static = connection.topic.rsplit("/", 1)[-1] == "tf_static"
+                self._transforms.append((static, log_ns, bytes(raw)))
+                continue
             entry = _entry(connection.topic, log_ns, raw)
+            if connection.msgtype == INFO:
+                self._infos[entry] = bytes(raw)
             seen = self.entries.setdefault(connection.topic, [])
             if not seen or (entry.readable and not self.topics[connection.topic].frame_id):
                 self.topics[connection.topic] = Topic(
@@ -187,6 +196,8 @@ class Bag:
         Raises:
             ReplayError: the recording is damaged there.
         """
+        if entry in self._infos:
+            return self._infos[entry]
         connections = [c for c in self.connections if c.topic == entry.topic]
         with _as_replay_error(self.path):
             for _, log_ns, raw in self._messages(connections, entry.log_ns, entry.log_ns + 1):
@@ -210,11 +221,10 @@ class Bag:
         Raises:
             ReplayError: the recording is damaged.
         """
-        connections = [c for c in self.connections if c.msgtype == TF]
-        with _as_replay_error(self.path):
-            for connection, log_ns, raw in self._messages(connections):
-                static = connection.topic.rsplit("/", 1)[-1] == "tf_static"
-                yield static, log_ns, bytes(raw), self._store.deserialize_cdr(raw, TF)
+        for static, log_ns, raw in self._transforms:
+            with _as_replay_error(self.path):
+                message = self._store.deserialize_cdr(raw, TF)
+            yield static, log_ns, raw, message
 
 
 def _entry(topic: str, log_ns: int, raw: bytes | memoryview) -> Entry:

@@ -18,6 +18,7 @@ from vl_anomaly_ros.types import ByteArray, DepthStatus, DoubleArray
 
 _GROUND, _GRID, _INK, _TRUTH, _KNOWN = (24, 27, 33), (52, 58, 68), (200, 205, 212), (70, 200, 120), (90, 98, 110)
 _SHIFT = 3  # cv2 draws at 1/8 pixel
+_LABEL_SHIFT_PX = 30
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -172,9 +173,10 @@ def _fill_zones(picture: ByteArray, zones: Sequence[ZoneRecord], view: View) -> 
 
 
 def _words(picture: ByteArray, zones: Sequence[ZoneRecord], truth: Sequence[TrueObject], view: View) -> None:
-    """Names, zones at their right, truth at its left, one below the other where they would meet."""
+    """Names that are known: zones at their right, truth at its left, one below the other where they would meet."""
     taken: list[tuple[float, float, float, float]] = []
-    items = [(z.center_m, z.name or "unnamed", STATUS_COLOURS[DepthStatus[z.status]], 8) for z in zones if z.num_points]
+    named = [z for z in zones if z.num_points and z.name]
+    items = [(z.center_m, z.name, STATUS_COLOURS[DepthStatus[z.status]], 8) for z in named]
     items += [(t.center_m, t.name, _TRUTH, -8) for t in truth if t.anomaly]
     for center, words, colour, side in items:
         (x, y), *_ = view.pixels(np.array([center[:2]]))
@@ -183,8 +185,11 @@ def _words(picture: ByteArray, zones: Sequence[ZoneRecord], truth: Sequence[True
         (width, row), _ = cv2.getTextSize(words, _FONT, 0.38, 1)
         left = x + side if side > 0 else x + side - width
         left = min(max(left, 2.0), picture.shape[1] - width - 2.0)
+        lowest = y + _LABEL_SHIFT_PX
         while any(left < t[2] and left + width > t[0] and y - row < t[3] and y > t[1] for t in taken):
             y += row + 3
+        if y > lowest:  # so far from its object a name misleads
+            continue
         taken.append((left, y - row, left + width, y))
         cv2.putText(picture, words, (round(left), round(y)), _FONT, 0.38, colour, 1, cv2.LINE_AA)
 
