@@ -58,7 +58,9 @@ class ClipTask:
     ) -> None:  # fmt: skip
         self.name = name
         self.phase = phase
+        self.points, self.balanced_share = config.loss.points, 1.0
         if text_locked:
+            self.points, self.balanced_share = config.loss.refinement_points, config.loss.refinement_balanced_share
             freeze(clip)
             for parameter in clip.visual.parameters():
                 parameter.requires_grad_(True)
@@ -128,7 +130,11 @@ class ClipTask:
         }
 
     def _points(self, window: Window, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Draw cells of the window, every category present as likely: their places and category rows."""
+        """Draw cells of the window: their places and category rows.
+
+        A share is drawn with every category present as likely, the rest as the pixels come, which teaches how rare
+        anomalies are.
+        """
         semantic = window.semantic[2::4, 2::4].ravel()
         rows = np.full(semantic.shape, -1, np.int64)
         for value, name in enumerate(self.images.classes):
@@ -138,15 +144,16 @@ class ClipTask:
             if instance in self.images.objects[index]:
                 name = str(self.images.objects[index][instance]["category"])
                 rows[(ids == instance) & (semantic == ANOMALY)] = self.row[name]
-        present = np.unique(rows[rows >= 0])
-        if len(present) == 0:
+        labelled = np.flatnonzero(rows >= 0)
+        if len(labelled) == 0:
             return torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long)
-        u = torch.rand(self.config.loss.points, 2, generator=generator).numpy()
+        places = [np.flatnonzero(rows == category) for category in np.unique(rows[labelled])]
+        draws = torch.rand(self.points, 2, generator=generator).tolist()
         where = []
-        for category, v in zip(present[(u[:, 0] * len(present)).astype(int)], u[:, 1], strict=True):
-            places = np.flatnonzero(rows == category)
-            where.append(places[int(v * len(places))])
-        return torch.tensor(np.array(where)), torch.from_numpy(rows[where])
+        for i, (u, v) in enumerate(draws):
+            group = places[int(u * len(places))] if i < self.balanced_share * self.points else labelled
+            where.append(int(group[int(v * len(group))]))
+        return torch.tensor(where), torch.from_numpy(rows[where])
 
     def _choose_words(self, positive: Tensor, generator: torch.Generator) -> Tensor:
         """Take words that are true of some region first, then others at random, up to the configured number."""

@@ -72,7 +72,9 @@ class LossConfig:
     aligned_tau: float = 0.07
     specific_weight: float = 0.5  # of a region's own name against more general words
     point_weight: float = 1.0  # of single cells of the dense features against captions
-    points: int = 64  # cells a window
+    points: int = 64  # cells a window, every category as likely
+    refinement_points: int = 256
+    refinement_balanced_share: float = 0.3  # the rest of the cells as they come
     clip_texts: int = 96  # captions a step, those of the regions first
 
 
