@@ -8,8 +8,11 @@ import importlib
 import importlib.util
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
+from types import FrameType
 from typing import NamedTuple
 
 from vl_anomaly_ros import __version__
@@ -51,6 +54,8 @@ EXAMPLES = """examples:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _on_terminate)
     try:
         return _main(words)
     except SystemExit as stop:  # argparse: 0 for --help, 2 for wrong usage
@@ -64,6 +69,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # `vl-anomaly ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _on_terminate(number: int, frame: FrameType | None) -> None:
+    """Leave as an exception does, so that child processes are stopped and half results are cleared away."""
+    del frame
+    raise SystemExit(128 + number)
 
 
 def _main(words: list[str]) -> int:

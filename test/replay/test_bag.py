@@ -61,6 +61,8 @@ def test_cameras_by_type(tmp_path: Path) -> None:
         assert chosen == (CameraTopics("eye", "/debug/picture", False, "/side/camera_info"),)
         with pytest.raises(ReplayError, match="no camera 'top' in it; there are: front_left, rear, side"):
             find_cameras(opened, TopicChoice(camera="top"))
+        with pytest.raises(ReplayError, match="expected a name of letters"):  # it becomes part of file names
+            find_cameras(opened, TopicChoice(camera="../eye", image="/debug/picture"))
         with pytest.raises(ReplayError, match="no topic '/nope'"):
             find_cameras(opened, TopicChoice(image="/nope"))
         with pytest.raises(ReplayError, match="is a sensor_msgs/msg/CameraInfo; expected"):

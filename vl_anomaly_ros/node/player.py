@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import struct
 import subprocess
 import sys
@@ -123,7 +122,7 @@ class NodePlayer:
     def close(self) -> None:
         """Stop the node and leave DDS."""
         if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(signal.SIGINT)
+            self._process.terminate()
             try:
                 self._process.wait(_STOP_S)
             except subprocess.TimeoutExpired:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -56,6 +57,8 @@ def find_cameras(bag: Bag, choice: TopicChoice) -> tuple[CameraTopics, ...]:
     Raises:
         ReplayError: no picture, an unknown camera, or a named topic of another type.
     """
+    if choice.camera is not None and not re.fullmatch(r"\w[\w.-]*", choice.camera):
+        raise ReplayError(f"camera {choice.camera!r}: expected a name of letters, digits, '_', '-' and '.'")
     if choice.image is not None:
         topic = _named(bag, choice.image, (IMAGE, COMPRESSED), "--image-topic")
         name = choice.camera or camera_name(topic.name)
