@@ -18,7 +18,7 @@ from vl_anomaly_ros.simulation.images import generate_images
 from vl_anomaly_ros.simulation.truth import pixel_boxes
 from vl_anomaly_ros.simulation.views import anomaly_number
 
-SIZE = {"width": 128, "height": 64}
+SIZE: dict[str, Any] = {"width": 128, "height": 64}
 
 
 @pytest.fixture(scope="module")
