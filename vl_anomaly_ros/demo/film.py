@@ -88,7 +88,7 @@ def _writer(out: Path, fps: float, size: tuple[int, int]) -> tuple[cv2.VideoWrit
     for codec, suffix in _CODECS:
         path = out / f"overlay{suffix}"
         with _silent_stderr():
-            writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*codec), fps, size)
+            writer = cv2.VideoWriter(str(path), int.from_bytes(codec.encode(), "little"), fps, size)
         if writer.isOpened():
             return writer, path
         path.unlink(missing_ok=True)
