@@ -18,4 +18,4 @@ def shipped(*folders: str) -> list[tuple[str, list[str]]]:
     ]
 
 
-setup(package_data={"vl_anomaly_ros": ["**/*.j2"]}, data_files=shipped("bundles", "demo", "config"))
+setup(package_data={"vl_anomaly_ros": ["**/*.j2"]}, data_files=shipped("bundles", "demo", "config", "msg"))
