@@ -230,9 +230,10 @@ def _player_class() -> Callable[..., NodePlayer]:
     try:
         from vl_anomaly_ros.node.player import NodePlayer
     except ImportError as error:
+        reason = str(error).splitlines()[0]
         raise ReplayError(
-            f"live replay needs ROS 2 and the built package ({error}); start it by `./run vl-anomaly replay ...` or in "
-            "a terminal where the workspace is sourced, or leave --live out"
+            f"live replay needs ROS 2 and the built package ({reason}); start it by `./run vl-anomaly replay ...` or "
+            "in a terminal where the workspace is sourced, or leave --live out"
         ) from error
     return NodePlayer
 
