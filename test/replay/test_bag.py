@@ -38,6 +38,17 @@ def test_a_single_file(tmp_path: Path, storage: str) -> None:
         assert [c.name for c in find_cameras(bag, TopicChoice())] == ["camera"]
 
 
+@pytest.mark.parametrize("storage", ["mcap", "sqlite3"])
+def test_a_single_file_compressed_as_a_whole(tmp_path: Path, storage: str) -> None:
+    folder = drive_bag(tmp_path / "bag", storage=storage, compression=CompressionMode.FILE)
+    (file,) = (p for p in folder.iterdir() if p.suffix == ".zstd")
+    with Bag(file) as bag:
+        assert len(bag.entries["/camera/image_raw"]) == 3
+    file.write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(ReplayError, match="damaged or incomplete"), Bag(file):
+        pass
+
+
 def test_cameras_by_type(tmp_path: Path) -> None:
     """Raw before compressed, every camera, no depth images, info by namespace or by frame."""
     with BagMaker(tmp_path / "bag") as bag:

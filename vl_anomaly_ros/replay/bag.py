@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import struct
+import sys
+import tempfile
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +20,11 @@ from rosbags.rosbag2 import Reader
 from rosbags.typesys import Stores, get_typestore
 
 from vl_anomaly_ros.errors import ReplayError, VlAnomalyError
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -87,10 +95,11 @@ class Bag:
         self._transforms: list[tuple[bool, int, bytes]] = []
         self._store = get_typestore(Stores.ROS2_JAZZY)  # the types read here are the same from Foxy to Lyrical
         self._reader: Reader | None = None
+        self._unpacked: tempfile.TemporaryDirectory[str] | None = None
 
     def __enter__(self) -> Self:
-        self._reader = self._opened()
         try:
+            self._reader = self._opened()
             with _as_replay_error(self.path):
                 self._index()
         except BaseException:
@@ -108,6 +117,9 @@ class Bag:
         if self._reader is not None:
             self._reader.close()
             self._reader = None
+        if self._unpacked is not None:
+            self._unpacked.cleanup()
+            self._unpacked = None
 
     def _opened(self) -> Reader:
         path = self.path
@@ -123,7 +135,9 @@ class Bag:
                     "metadata.yaml; name one file, or run `ros2 bag reindex`"
                 )
             path = files[0]
-        elif path.is_file() and path.suffix not in (".mcap", ".db3"):
+        elif path.suffix in (".zst", ".zstd") and path.is_file():
+            path = self._unzipped(path)
+        if path.is_file() and path.suffix not in (".mcap", ".db3"):
             raise ReplayError(
                 f"{path}: expected a bag folder, an .mcap or a .db3 file, got {path.suffix or 'a file'!r}"
             )
@@ -131,6 +145,14 @@ class Bag:
             reader = Reader(path)
             reader.open()
         return reader
+
+    def _unzipped(self, path: Path) -> Path:
+        """A file that was compressed as a whole, unpacked into a temporary folder."""
+        self._unpacked = tempfile.TemporaryDirectory(prefix="vl_anomaly_bag_")
+        target = Path(self._unpacked.name) / path.stem
+        with _as_replay_error(path), zstd.open(path, "rb") as packed, target.open("wb") as plain:
+            shutil.copyfileobj(packed, plain)
+        return target
 
     @property
     def connections(self) -> list[Connection]:
@@ -211,7 +233,14 @@ class Bag:
         Raises:
             ReplayError: the recording is damaged there.
         """
-        raw = self.raw(entry)
+        return self.parse(entry, self.raw(entry))
+
+    def parse(self, entry: Entry, raw: bytes) -> Any:
+        """The message of an entry from its bytes.
+
+        Raises:
+            ReplayError: they are damaged.
+        """
         with _as_replay_error(self.path):
             return self._store.deserialize_cdr(raw, self.topics[entry.topic].msgtype)
 

@@ -123,8 +123,8 @@ class _Feed:
     def ask(self, entry: Entry) -> tuple[FrameRecord, dict[str, bytes], ByteArray | None]:
         """The record of one image, the serialised outputs and the overlay picture; both empty where none came."""
         try:
-            self._bag.message(entry)
             raw = self._bag.raw(entry)
+            self._bag.parse(entry, raw)
         except ReplayError as error:  # cannot be published either
             return FrameRecord(entry.stamp_ns, self._camera.name, ok=False, reason=str(error)), {}, None
         self._send_what_belongs_to(entry)
