@@ -75,8 +75,8 @@ def inverse(T: DoubleArray) -> DoubleArray:
 def apply(T: DoubleArray, xyz: DoubleArray | FloatArray) -> DoubleArray:
     """(N, 3) points moved by a (4, 4) transform, float64.
 
-    Written out by column: as a product of matrices, OpenBLAS starts threads over a 3 x 3 matrix, which costs 50 times as
-    much CPU for 120 000 points on two busy cores.
+    Written out by column: as a product of matrices, OpenBLAS starts threads over a 3 x 3 matrix, which costs ten
+    times as much CPU for 120 000 points on two busy cores.
     """
     columns = np.ascontiguousarray(np.asarray(xyz, np.float64).T)
     moved = np.empty((len(xyz), 3))
