@@ -43,7 +43,7 @@ class World:
     noise_m: float = 0.0
     beams: int = 48
     reach_deg: float = 50.0
-    T_base_camera: DoubleArray = field(default_factory=lambda: T_BASE_CAMERA.copy())
+    T_base_camera: DoubleArray = field(default_factory=T_BASE_CAMERA.copy)
 
     def hit(self, origin: DoubleArray, direction: DoubleArray) -> tuple[DoubleArray, npt.NDArray[np.int64]]:
         """Range (inf: sky) and what was hit: 0 road, from 1 the things."""
