@@ -9,9 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import numpy as np
+
 from vl_anomaly_ros.config import Config
 from vl_anomaly_ros.errors import GeometryError
 from vl_anomaly_ros.types import ByteArray, CameraCalibration, DoubleArray, Frame, PointCloud
+
+_DECIMALS = 8
+"""Transforms are rounded to 1e-8 (10 nm): two TF libraries differ by some 1e-14, and a point that lies exactly on a
+border, as points of a sensor with a coarse step do, would fall on either side of it."""
 
 
 class TransformSource(Protocol):
@@ -97,8 +103,12 @@ def assemble_frame(
         output_frame=frames.output_frame,
         calibration=calibration,
         points=points,
-        T_camera_points=T_camera_points,
-        T_output_camera=T_output_camera,
-        T_output_ego=T_output_ego,
+        T_camera_points=_settled(T_camera_points),
+        T_output_camera=_settled(T_output_camera),
+        T_output_ego=_settled(T_output_ego),
         missing=tuple(absent),
     )
+
+
+def _settled(T: DoubleArray | None) -> DoubleArray | None:
+    return None if T is None else np.round(T, _DECIMALS) + 0.0  # no -0.0
