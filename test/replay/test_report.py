@@ -113,6 +113,16 @@ def test_timeline_marks_scores_zones_and_failures() -> None:
     assert "a&lt;b" in drawing
 
 
+def test_timeline_of_a_long_drive_keeps_its_peaks_and_failures() -> None:
+    records = [record(i) for i in range(30_000)]
+    records[12_345] = record(12_345, zone(7, 0), score=0.9)
+    records[20_001] = FrameRecord(20_001 * 200_000_000, "camera", ok=False, reason="torn cable")
+    drawing = timeline(records)
+    assert len(drawing) < 5000
+    assert drawing.count("<circle") == drawing.count('class="score"') == 1
+    assert "torn cable" in drawing
+
+
 def colour_at(picture: Any, view: View, x_m: float, y_m: float) -> tuple[int, ...]:
     (u, v), *_ = view.pixels(np.array([[x_m, y_m]]))
     return tuple(int(c) for c in picture[round(v), round(u)])

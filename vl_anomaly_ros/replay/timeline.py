@@ -17,12 +17,14 @@ _TOP_2, _HEIGHT_2 = 140, 110
 HEIGHT = _TOP_2 + _HEIGHT_2 + 30
 _MIN_RANGE_M = 20.0
 _BAR_PX = 22.0
+_COLUMNS = 1000
 
 
 def timeline(records: Sequence[FrameRecord]) -> str:
     """An SVG drawing of the frames of one camera, by stamp. Frames that could not be judged are grey bars."""
     if not records:
         return ""
+    records = _merged(records)
     first, last = records[0].stamp_ns, records[-1].stamp_ns
     span = max(last - first, 1)
     inner = WIDTH - LEFT - RIGHT
@@ -74,6 +76,23 @@ def timeline(records: Sequence[FrameRecord]) -> str:
         for stamp, seconds in ticks
     ]
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="timeline">{"".join(parts)}</svg>'
+
+
+def _merged(records: Sequence[FrameRecord]) -> Sequence[FrameRecord]:
+    """As many records as can be told apart: of a long drive, neighbours together. A failed one is never lost in it."""
+    size = -(-len(records) // _COLUMNS)
+    if size == 1:
+        return records
+    merged: list[FrameRecord] = []
+    for i in range(0, len(records), size):
+        group = records[i : i + size]
+        judged = [r for r in group if r.ok]
+        if judged:
+            regions = tuple(region for r in judged for region in r.regions)
+            zones = tuple(zone for r in judged for zone in r.zones)
+            merged.append(FrameRecord(judged[0].stamp_ns, judged[0].camera, ok=True, regions=regions, zones=zones))
+        merged += [r for r in group if not r.ok][:1]
+    return sorted(merged, key=lambda r: r.stamp_ns)
 
 
 def _nearest(record: FrameRecord, *, measured: bool) -> list[ZoneRecord]:
