@@ -41,8 +41,8 @@ class CalibrationSettings:
     """
 
     aligned_tau: tuple[float, ...] = (0.02, 0.04, 0.07, 0.12, 0.2)
-    clip_tau: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
-    clip_dense_weight: tuple[float, ...] = (0.0, 0.4, 0.7, 1.0)
+    clip_tau: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    clip_dense_weight: tuple[float, ...] = (0.0, 0.5, 1.0)
     weight_step: float = 0.1
     f_beta: float = 2.0
     name_precision: float = 0.8

@@ -25,7 +25,7 @@ from vl_anomaly_ros.training.config import TrainingConfig
 from vl_anomaly_ros.training.segment_task import learned_prompt
 from vl_anomaly_ros.training.vocabulary import make_vocabulary
 
-PROMPT_TEMPLATES = ("a photo of a {}.", "a {} on the road.", "{}")
+PROMPT_TEMPLATES = ("a photo of a {}.", "a {} on the road.")
 OPSET = 17
 
 log = logging.getLogger(__name__)

@@ -10,6 +10,8 @@ from __future__ import annotations
 import datetime as dt
 import os
 import tempfile
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -67,7 +69,7 @@ def run_together(function: Callable[..., None], processes: int, *arguments: Any)
 
 
 def _join(index: int, processes: int, store: str, function: Callable[..., None], arguments: Any) -> None:
-    os.environ["OMP_NUM_THREADS"] = "1"
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     torch.set_num_threads(1)
     dist.init_process_group(
         "gloo", init_method=f"file://{store}", rank=index, world_size=processes,
@@ -77,3 +79,10 @@ def _join(index: int, processes: int, store: str, function: Callable[..., None],
         function(*arguments)
     finally:
         dist.destroy_process_group()
+
+
+def _end_with_parent(parent: int) -> None:
+    """End this process once its parent is gone, so that a stopped run never goes on writing checkpoints."""
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os._exit(1)
