@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,28 +23,30 @@ rm -rf "$folder" && mkdir -p "$folder/bin" && touch "$folder/bin/python" && echo
 # What one start does, with the long steps replaced by words.
 START = """
 set -euo pipefail
-ROOT={root} VENV={root}/.venv PYTHON={python}
+ROOT={root} VENV=$ROOT/.venv PYTHON={python}
 source {environment}
 install_wheels() {{ echo installed; {then} }}
-make_environment wheels {root}/list.txt
+make_environment wheels "$ROOT/list.txt"
 echo ready
 """
 
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    (tmp_path / "list.txt").write_text("numpy\n")
-    stub = tmp_path / "python"
+    """A folder with a space in its name, as people have them."""
+    folder = tmp_path / "my checkout"
+    folder.mkdir()
+    (folder / "list.txt").write_text("numpy\n")
+    stub = folder / "python"
     stub.write_text(STUB_PYTHON)
     stub.chmod(0o755)
-    return tmp_path
+    return folder
 
 
 def start(checkout: Path, then: str = ":;") -> list[str]:
     """Return what one start did, in order."""
-    script = START.format(
-        root=checkout, python=checkout / "python", environment=ROOT / "tools" / "environment.sh", then=then
-    )
+    places = {"root": checkout, "python": checkout / "python", "environment": ROOT / "tools" / "environment.sh"}
+    script = START.format(**{name: shlex.quote(str(path)) for name, path in places.items()}, then=then)
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     return done.stdout.split()
 
@@ -76,7 +79,7 @@ def test_a_checkout_that_was_moved_gets_a_new_environment(
     checkout: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     start(checkout)
-    moved = tmp_path_factory.mktemp("elsewhere") / "checkout"
+    moved = tmp_path_factory.mktemp("elsewhere") / "my checkout"
     shutil.move(checkout, moved)
     assert start(moved) == ["made", "installed", "ready"]
 
@@ -110,7 +113,7 @@ def test_what_is_missing_is_named_with_its_remedy(tmp_path: Path, lacks: str, me
         (tools / name).symlink_to(found)
     if lacks != "python3":
         (tools / "python3").symlink_to(sys.executable)
-    checkout = tmp_path / "checkout"
+    checkout = tmp_path / "my checkout"
     shutil.copytree(ROOT / "tools", checkout / "tools")
     shutil.copy(ROOT / "run", checkout / "run")
     environment = {"PATH": str(tools)}
