@@ -39,7 +39,8 @@ def reference_head(inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Array, Array
         return np.asarray(total / np.maximum(np.einsum("q,qyx->yx", weight, masks), 1e-6))
 
     tau_aligned, tau_clip = v["temperatures"]
-    p_detector = np.minimum(np.einsum("qk,qyx->kyx", c[:, :-1], masks), 1)
+    p_detector = np.einsum("qk,qyx->kyx", c[:, :-1], masks)
+    p_detector = p_detector / np.maximum(p_detector.sum(axis=0), 1)
     p_detector = np.einsum("ck,kyx->cyx", v["detector_matrix"], p_detector)
 
     p_pixel = np.zeros((classes, h, w))

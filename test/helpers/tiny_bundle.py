@@ -221,8 +221,9 @@ def _head(w: int, h: int) -> bytes:
     def mean(a: str, b: str, share_of_b: str) -> str:
         return g("Add", g("Mul", a, g("Sub", one, share_of_b)), g("Mul", b, share_of_b))
 
-    p_detector = g("Clip", g("MatMul", g("Transpose", seen, perm=[1, 0]), masks_flat), g.const(0), one)
-    p_detector = g("MatMul", "detector_matrix", p_detector)
+    claims = g("MatMul", g("Transpose", seen, perm=[1, 0]), masks_flat)
+    claims = g("Div", claims, g("Max", g("ReduceSum", claims, axis0), one))
+    p_detector = g("MatMul", "detector_matrix", claims)
 
     p_pixel = probability(g.reshape("pixel_embeddings", [D, hw]), "aligned_mask", 0, hw)
     p_query = probability(g("Transpose", "mask_embeddings", perm=[1, 0]), "aligned_mask", 0, Q)

@@ -84,7 +84,8 @@ def by_the_book(inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     sources = np.zeros((3, H, W))
     for y in range(H):
         for x in range(W):
-            det = detector @ np.minimum(c[:, :-1].T @ m[:, y, x], 1)
+            claims = c[:, :-1].T @ m[:, y, x]
+            det = detector @ (claims / max(claims.sum(), 1))
             claim = (1 - c[:, -1]) * m[:, y, x]
 
             def per_mask(by_query: list[np.ndarray], claim: np.ndarray = claim) -> np.ndarray:

@@ -102,7 +102,7 @@ class TrainingConfig:
     clip: ClipConfig = field(default_factory=ClipConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)
     clip_phase: PhaseConfig = field(default_factory=PhaseConfig)
-    clip_refinement: PhaseConfig = field(default_factory=lambda: PhaseConfig(steps=0))  # text tower locked
+    clip_refinements: tuple[PhaseConfig, ...] = ()  # text tower locked
     segment_phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
     loss: LossConfig = field(default_factory=LossConfig)
     bundle: BundleConfig = field(default_factory=BundleConfig)

@@ -81,17 +81,16 @@ class Run:
 
         What the segmenter was aligned with does not change, so this may come last.
         """
-        phase = self.config.clip_refinement
-        if phase.steps == 0:
-            return
         images = load_image_set(self.image_set(self.config.data.clip))
-        clip = self.load_clip("clip").to(memory_format=torch.channels_last)
-        task = ClipTask("clip-refined", clip, self.tokenizer, images, self.config, phase, text_locked=True)
-        run_phase(task, phase, self.folder, self.config.seed + 1)
+        clip = self.load_clip(refined=False).to(memory_format=torch.channels_last)
+        for index, phase in enumerate(self.config.clip_refinements):
+            task = ClipTask(f"clip-refined-{index}", clip, self.tokenizer, images, self.config, phase, text_locked=True)
+            average = run_phase(task, phase, self.folder, self.config.seed + 1 + index)
+            clip.load_state_dict(average)
 
     def train_segmenter(self) -> None:
         """Train segmenter and PL-Aligner on known classes, phase after phase."""
-        clip = self.load_clip("clip")
+        clip = self.load_clip(refined=False)
         images = load_image_set(self.image_set(self.config.data.segment))
         torch.manual_seed(self.config.seed + 1)
         segmenter = Segmenter(self.config.segmenter, len(images.classes)).to(memory_format=torch.channels_last)
@@ -149,11 +148,12 @@ class Run:
             )  # fmt: skip
         return path
 
-    def load_clip(self, phase: str = "clip-refined") -> CLIP:
-        """Return CLIP with its averaged weights of a phase, or of the first where that one has none yet."""
+    def load_clip(self, *, refined: bool = True) -> CLIP:
+        """Return CLIP with the averaged weights of its newest phase, or of its first without refinement."""
         clip = build_clip(self.config.clip, self.tokenizer.get_vocab_size())
-        path = self.folder / f"{phase}.pt"
-        clip.load_state_dict(load_average(path if path.exists() else self.folder / "clip.pt"))
+        phases = [f"clip-refined-{index}" for index in reversed(range(len(self.config.clip_refinements)))]
+        paths = [self.folder / f"{name}.pt" for name in ([*phases, "clip"] if refined else ["clip"])]
+        clip.load_state_dict(load_average(next((path for path in paths if path.exists()), paths[-1])))
         return clip.eval()
 
     def load_segmenter(self, clip: CLIP) -> tuple[Segmenter, PLAligner, str]:
@@ -200,9 +200,11 @@ class Run:
 
     def _provenance(self, phase: str) -> str:
         sets = self.config.data
+        description = yaml.safe_load((self.image_set(sets.clip) / "dataset.yaml").read_text(encoding="utf-8"))
         return (
-            f"Trained from scratch on simulated images only (seed {self.config.seed}, torch {torch.__version__}, "
-            f"{platform.machine()}). CLIP: {describe(sets.clip)}. Segmenter and PL-Aligner ({phase}): "
+            f"Trained from scratch on simulated images only (world version {description['version']}, seed "
+            f"{self.config.seed}, torch {torch.__version__}, {platform.machine()}). CLIP: {describe(sets.clip)}. "
+            f"Segmenter and PL-Aligner ({phase}): "
             f"{describe(sets.segment)}. Knows the simulated world, not the real one."
         )
 
@@ -249,7 +251,7 @@ def shortened(config: TrainingConfig, steps: int) -> TrainingConfig:
     return dataclasses.replace(
         config,
         clip_phase=cut(config.clip_phase),
-        clip_refinement=cut(config.clip_refinement),
+        clip_refinements=tuple(cut(phase) for phase in config.clip_refinements),
         segment_phases=tuple(cut(phase) for phase in config.segment_phases),
     )
 
