@@ -51,9 +51,7 @@ def make_images(folder: Path, count: int, seed: int, anomalies: bool, size: tupl
 
 def make_world(root: Path) -> Path:
     """Write the four sets of a run."""
-    for seed, (name, anomalies) in enumerate(
-        {"clip": True, "seg": False, "calib": True, "test": True}.items(), 1
-    ):
+    for seed, (name, anomalies) in enumerate({"clip": True, "seg": False, "calib": True, "test": True}.items(), 1):
         make_images(root / name, 6, seed, anomalies)
     return root
 

@@ -123,9 +123,7 @@ def test_a_node_that_dies_is_an_error_and_not_a_result(
     assert not (tmp_path / "out" / "summary.json").exists()
 
 
-def test_the_demo_plays_through_the_node(
-    tmp_path: Path, node_bundle: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_demo_plays_through_the_node(tmp_path: Path, node_bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import argparse
 
     parser = argparse.ArgumentParser()

@@ -19,10 +19,25 @@ from vl_anomaly_ros.model.segmenter import Segmenter, SegmenterConfig, semantic_
 from vl_anomaly_ros.model.visual import OUTPUT_NAMES, Visual  # noqa: E402
 from vl_anomaly_ros.training.export import export_graph  # noqa: E402
 
-CLIP = ClipConfig(embedding_size=16, vision_widths=(8, 8, 16, 16), vision_fusion_width=8, text_width=16, text_heads=2,
-                  text_layers=1, context_length=8)
-SEGMENTER = SegmenterConfig(stem_width=8, backbone_widths=(8, 8, 16, 16), backbone_depths=(1, 1, 1, 1),
-                            hidden_size=32, feedforward_size=32, query_decoder_layers=2, heads=2, queries=6)
+CLIP = ClipConfig(
+    embedding_size=16,
+    vision_widths=(8, 8, 16, 16),
+    vision_fusion_width=8,
+    text_width=16,
+    text_heads=2,
+    text_layers=1,
+    context_length=8,
+)
+SEGMENTER = SegmenterConfig(
+    stem_width=8,
+    backbone_widths=(8, 8, 16, 16),
+    backbone_depths=(1, 1, 1, 1),
+    hidden_size=32,
+    feedforward_size=32,
+    query_decoder_layers=2,
+    heads=2,
+    queries=6,
+)
 CLASSES = 4
 
 
@@ -86,8 +101,14 @@ def test_text_graph_equals_open_clip_for_any_number_of_texts(tmp_path: Path) -> 
         tokens[row, : row + 3] = torch.tensor([1, *range(10, 11 + row), 2])
     with torch.no_grad():
         wanted = clip.encode_text(tokens, normalize=True)
-    export_graph(TextEncoder(clip).eval(), (tokens[:2],), tmp_path / "text.onnx", ["tokens"], ["embeddings"],
-                 {"tokens": {0: "N"}, "embeddings": {0: "N"}})
+    export_graph(
+        TextEncoder(clip).eval(),
+        (tokens[:2],),
+        tmp_path / "text.onnx",
+        ["tokens"],
+        ["embeddings"],
+        {"tokens": {0: "N"}, "embeddings": {0: "N"}},
+    )
     session = onnxruntime.InferenceSession(tmp_path / "text.onnx", providers=["CPUExecutionProvider"])
     for count in (1, 5):
         (have,) = session.run(None, {"tokens": tokens[:count].numpy()})

@@ -43,9 +43,7 @@ class BundleRunner:
         self.bundle = bundle
         self._visual, self._head, self._text = session("visual.onnx"), session("head.onnx"), session("text.onnx")
         self._tokenizer = Tokenizer(bundle.read("tokenizer.json"), bundle.context_length)
-        builder = TextBankBuilder(
-            self.encode, bundle.detector_classes, bundle.learned_prompt, bundle.prompt_templates
-        )
+        builder = TextBankBuilder(self.encode, bundle.detector_classes, bundle.learned_prompt, bundle.prompt_templates)
         self.bank: TextBank = builder.build(bundle.vocabulary)
 
     def encode(self, texts: Any) -> FloatArray:

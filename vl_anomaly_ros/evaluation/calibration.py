@@ -45,7 +45,7 @@ class CalibrationSettings:
     clip_dense_weight: tuple[float, ...] = (0.0, 0.5, 1.0)
     weight_step: float = 0.1
     f_beta: float = 2.0
-    name_precision: float = 0.8
+    name_precision: float = 0.5
     stride_px: int = 4
     min_region_px: int = 64
 
@@ -216,9 +216,7 @@ def weight_grid(step: float) -> list[Weights]:
     return [(i / n, j / n, (n - i - j) / n) for i in range(n + 1) for j in range(n + 1 - i)]
 
 
-def isotonic_map(
-    score: FloatArray, anomalous: Bools, max_knots: int = MAX_KNOTS
-) -> tuple[list[float], list[float]]:
+def isotonic_map(score: FloatArray, anomalous: Bools, max_knots: int = MAX_KNOTS) -> tuple[list[float], list[float]]:
     """Fit a non-decreasing probability of the score by pooling adjacent violators, as few linear pieces.
 
     Args:
@@ -268,9 +266,7 @@ def threshold_by_f_beta(probability: npt.NDArray[np.floating[Any]], anomalous: B
     true_positives, false_positives = threshold_counts(scores, anomalous)
     distinct = np.unique(scores)[::-1]
     missed = true_positives[-1] - true_positives
-    f = (1 + beta**2) * true_positives / (
-        (1 + beta**2) * true_positives + beta**2 * missed + false_positives
-    )
+    f = (1 + beta**2) * true_positives / ((1 + beta**2) * true_positives + beta**2 * missed + false_positives)
     return round(float(np.clip(distinct[int(np.argmax(f))], 1e-3, 1.0)), 4)
 
 

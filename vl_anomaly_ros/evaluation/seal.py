@@ -12,9 +12,7 @@ import yaml
 from vl_anomaly_ros.engine.bundle import FILES
 
 
-def seal(
-    folder: Path, figures: dict[str, Any] | None = None, calibration: dict[str, Any] | None = None
-) -> None:
+def seal(folder: Path, figures: dict[str, Any] | None = None, calibration: dict[str, Any] | None = None) -> None:
     """Write new figures or a new calibration where given, and the hashes of all files, into a bundle."""
     if calibration is not None:
         write_yaml(folder / "calibration.yaml", calibration)

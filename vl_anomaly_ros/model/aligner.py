@@ -27,9 +27,7 @@ class PLAligner(nn.Module):
         context_ids: the m token ids <ctx0> ... <ctx{m-1}>.
     """
 
-    def __init__(
-        self, hidden_size: int, embedding_size: int, context_rows: Tensor, context_ids: list[int]
-    ) -> None:
+    def __init__(self, hidden_size: int, embedding_size: int, context_rows: Tensor, context_ids: list[int]) -> None:
         super().__init__()
         self.contexts = nn.Parameter(context_rows.detach().clone())
         self.context_ids = list(context_ids)
@@ -65,6 +63,4 @@ class PLAligner(nn.Module):
 def write_contexts(clip: CLIP, aligner: PLAligner) -> None:
     """Store the learned contexts as rows of the token embedding, in place (for export)."""
     with torch.no_grad():
-        clip.token_embedding.weight[aligner.context_ids] = aligner.contexts.to(
-            clip.token_embedding.weight.dtype
-        )
+        clip.token_embedding.weight[aligner.context_ids] = aligner.contexts.to(clip.token_embedding.weight.dtype)

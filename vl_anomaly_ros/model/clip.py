@@ -51,9 +51,7 @@ class _Block(nn.Module):
         self.second_norm = nn.BatchNorm2d(width)
         self.skip: nn.Module = nn.Identity()
         if stride != 1 or width_in != width:
-            self.skip = nn.Sequential(
-                nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width)
-            )
+            self.skip = nn.Sequential(nn.Conv2d(width_in, width, 1, stride, bias=False), nn.BatchNorm2d(width))
 
     def forward(self, x: Tensor) -> Tensor:
         y = F.relu(self.first_norm(self.first(x)))
@@ -74,10 +72,7 @@ class PyramidTower(nn.Module):
             nn.ReLU(),
             _Block(widths[0] // 2, widths[0], 2),
         )
-        self.stages = nn.ModuleList(
-            nn.Sequential(_Block(a, b, 2), _Block(b, b, 1))
-            for a, b in pairwise(widths)
-        )
+        self.stages = nn.ModuleList(nn.Sequential(_Block(a, b, 2), _Block(b, b, 1)) for a, b in pairwise(widths))
         self.laterals = nn.ModuleList(nn.Conv2d(width, fusion_width, 1) for width in widths)
         self.fuse = nn.Sequential(
             nn.Conv2d(fusion_width, fusion_width, 3, 1, 1, bias=False), nn.BatchNorm2d(fusion_width), nn.ReLU()

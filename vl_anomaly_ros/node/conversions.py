@@ -138,9 +138,7 @@ def unknown_zones(header: Header, camera: str, reason: str, ego_frame: str) -> H
     )
 
 
-def zone_message(
-    zone: types.HazardZone, region: types.Region, R_zone_level: DoubleArray, stamp: Time
-) -> HazardZone:
+def zone_message(zone: types.HazardZone, region: types.Region, R_zone_level: DoubleArray, stamp: Time) -> HazardZone:
     """vl_anomaly_ros/HazardZone, its geometry rotated from level axes into the frame of the zones.
 
     Args:

@@ -77,10 +77,7 @@ class ClipTask:
         own = [{name, *SYNONYMS.get(name, ())} for name in names]
         self.own = torch.tensor([[word in group for word in self.words] for group in own])
         self.tokens = torch.tensor(
-            [
-                [tokenizer.encode(t.format(word)).ids for t in TEMPLATES]
-                for word in self.words
-            ]
+            [[tokenizer.encode(t.format(word)).ids for t in TEMPLATES] for word in self.words]
         )  # [words, templates, L]
 
     def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
@@ -106,9 +103,7 @@ class ClipTask:
             template = torch.randint(len(TEMPLATES), (len(chosen),), generator=generator)
             captions = encode_tokens(self.clip, self.tokens[chosen, template])
         maps = features.float().flatten(2)  # [B, D, cells]
-        pooled = F.normalize(
-            torch.cat([share @ cells.T for share, cells in zip(shares, maps.unbind())]), dim=-1
-        )
+        pooled = F.normalize(torch.cat([share @ cells.T for share, cells in zip(shares, maps.unbind())]), dim=-1)
         cells = torch.cat([f[:, where].T for f, (where, _) in zip(maps.unbind(), points, strict=True)])
         scale = self.clip.logit_scale.clamp(max=float(np.log(60.0))).exp()
         logits = scale * pooled @ captions.float().T

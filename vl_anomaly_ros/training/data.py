@@ -77,18 +77,14 @@ def cut_window(
     What lies outside the image is filled with the window's mean colour and labelled void.
     """
     height, width = size
-    matrix = np.array(
-        [[scale, 0.0, width / 2 - scale * centre[1]], [0.0, scale, height / 2 - scale * centre[0]]]
-    )
+    matrix = np.array([[scale, 0.0, width / 2 - scale * centre[1]], [0.0, scale, height / 2 - scale * centre[0]]])
     if flip:
         matrix = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]]) @ np.vstack([matrix, [0.0, 0.0, 1.0]])
     source = images.images[index]
     mean = tuple(float(v) for v in source[::16, ::16].mean((0, 1)))
     image = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=mean)
     nearest = {"flags": cv2.INTER_NEAREST}
-    semantic = cv2.warpAffine(
-        images.semantic[index], matrix, (width, height), **nearest, borderValue=(float(VOID),)
-    )
+    semantic = cv2.warpAffine(images.semantic[index], matrix, (width, height), **nearest, borderValue=(float(VOID),))
     instances = cv2.warpAffine(
         images.instances[index].astype(np.float32), matrix, (width, height), **nearest, borderValue=(0.0,)
     )

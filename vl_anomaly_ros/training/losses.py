@@ -98,9 +98,7 @@ def match(mask_logits: Tensor, class_logits: Tensor, targets: Targets, loss: Los
     bce = ((F.softplus(logits) * valid).sum(-1, keepdim=True) - logits @ share.transpose(1, 2)) / count
     probability = logits.sigmoid() * valid
     overlap = probability @ share.transpose(1, 2)
-    dice = 1.0 - (2.0 * overlap + 1.0) / (
-        probability.sum(-1, keepdim=True) + share.sum(-1)[:, None] + 1.0
-    )
+    dice = 1.0 - (2.0 * overlap + 1.0) / (probability.sum(-1, keepdim=True) + share.sum(-1)[:, None] + 1.0)
     cost = (
         -loss.class_weight * class_logits.float().softmax(-1)[..., :-1]
         + loss.mask_weight * bce

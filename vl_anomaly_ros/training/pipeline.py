@@ -120,9 +120,7 @@ class Run:
         source = self.config.data.calibration
         images = FolderImageSet(self.image_set(source))
         runner = BundleRunner(load_bundle(bundle), self.config.processes)
-        found = calibrate(
-            runner, images, measured_on=describe(source), progress=_every(25, "calibration", len(images))
-        )
+        found = calibrate(runner, images, measured_on=describe(source), progress=_every(25, "calibration", len(images)))
         seal(bundle, calibration=found)
 
     def evaluate(self, bundle: Path) -> Evaluation:

@@ -16,9 +16,7 @@ def context_tokens(count: int) -> list[str]:
     return [f"<ctx{i}>" for i in range(count)]
 
 
-def train_tokenizer(
-    corpus: Iterable[str], context_length: int, contexts: int, vocab_size: int = 3000
-) -> Tokenizer:
+def train_tokenizer(corpus: Iterable[str], context_length: int, contexts: int, vocab_size: int = 3000) -> Tokenizer:
     """Train a tokenizer that pads and truncates to `context_length`.
 
     Ids: <pad> 0, <start> 1, <end> 2, <unk> 3, then the learned contexts. Lower case; every letter of the
