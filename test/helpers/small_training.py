@@ -70,8 +70,9 @@ segmenter: {stem_width: 8, backbone_widths: [8, 8, 16, 16], backbone_depths: [1,
             feedforward_size: 32, query_decoder_layers: 2, heads: 2, queries: 6}
 clip_phase: {steps: 4, batch_size: 2, crop_height_px: 64, crop_width_px: 64, warmup_steps: 1, checkpoint_every: 2,
              bfloat16: false, log_every: 1}
-clip_refinements: [{steps: 2, batch_size: 2, crop_height_px: 64, crop_width_px: 64, warmup_steps: 1, checkpoint_every: 2,
-                  bfloat16: false, log_every: 1}]
+clip_refinements:
+  - {steps: 2, batch_size: 2, crop_height_px: 64, crop_width_px: 64, warmup_steps: 1, checkpoint_every: 2,
+     bfloat16: false, log_every: 1}
 segment_phases:
   - {steps: 4, batch_size: 2, crop_height_px: 64, crop_width_px: 64, warmup_steps: 1, checkpoint_every: 2,
      bfloat16: false, log_every: 1}

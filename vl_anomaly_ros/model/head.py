@@ -51,7 +51,7 @@ class Head(nn.Module):
         classes = class_logits.softmax(-1)  # [Q, K+1]
         coverage = (1.0 - classes[:, -1:]) * masks  # w_q M_q
 
-        # Where several queries claim a pixel the sum exceeds 1: normalised there, or their doubt would read as certainty.
+        # The claims of several queries may sum to more than 1: normalised there, or doubt would read as certainty.
         claims = classes[:, :-1].T @ masks  # [K, N]
         detector = detector_matrix @ (claims / claims.sum(0, keepdim=True).clamp(min=1.0))
 
