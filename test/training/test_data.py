@@ -108,7 +108,7 @@ def test_the_shipped_vocabulary_is_valid_and_keeps_the_unseen_out() -> None:
     taught = [row.name for row in anomaly_categories("seen")]
     vocabulary = Vocabulary.from_mapping(make_vocabulary(KNOWN_CLASSES, taught))
     assert vocabulary.known_names == KNOWN_CLASSES
-    assert set(taught) <= set(vocabulary.candidates)
-    assert "animal" in vocabulary.candidates
+    assert set(taught) == set(vocabulary.candidates)
+    assert "animal" in vocabulary.ood_prompts
     unseen = {row.name for row in anomaly_categories("unseen")}
     assert not unseen & {*vocabulary.candidates, *vocabulary.ood_prompts}
