@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import platform
 from pathlib import Path
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=0)
     parser.add_argument("--size", default="1024x512", help="of the camera image")
     args = parser.parse_args()
+    logging.disable(logging.WARNING)  # the picture is noise, full of anomalies: many regions, the dear case
     width, height = (int(n) for n in args.size.split("x"))
     config = with_values(Config(), {"engine.bundle": args.bundle, "engine.threads": args.threads})
     pipeline = Pipeline(config)

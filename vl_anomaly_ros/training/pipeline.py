@@ -200,7 +200,7 @@ class Run:
         sets = self.config.data
         description = yaml.safe_load((self.image_set(sets.clip) / "dataset.yaml").read_text(encoding="utf-8"))
         return (
-            f"Trained from scratch on simulated images only (world version {description['version']}, seed "
+            f"Trained from scratch on simulated images only (world version {description.get('version', 'not stated')}, seed "
             f"{self.config.seed}, torch {torch.__version__}, {platform.machine()}). CLIP: {describe(sets.clip)}. "
             f"Segmenter and PL-Aligner ({phase}): "
             f"{describe(sets.segment)}. Knows the simulated world, not the real one."
