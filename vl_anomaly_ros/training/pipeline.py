@@ -199,8 +199,9 @@ class Run:
     def _provenance(self, phase: str) -> str:
         sets = self.config.data
         description = yaml.safe_load((self.image_set(sets.clip) / "dataset.yaml").read_text(encoding="utf-8"))
+        world = description.get("version", "not stated")
         return (
-            f"Trained from scratch on simulated images only (world version {description.get('version', 'not stated')}, seed "
+            f"Trained from scratch on simulated images only (world version {world}, seed "
             f"{self.config.seed}, torch {torch.__version__}, {platform.machine()}). CLIP: {describe(sets.clip)}. "
             f"Segmenter and PL-Aligner ({phase}): "
             f"{describe(sets.segment)}. Knows the simulated world, not the real one."
