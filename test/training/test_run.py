@@ -24,7 +24,7 @@ from vl_anomaly_ros.errors import TrainingError  # noqa: E402
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner  # noqa: E402
 from vl_anomaly_ros.model.clip import build_clip  # noqa: E402
 from vl_anomaly_ros.model.segmenter import Segmenter  # noqa: E402
-from vl_anomaly_ros.training import command  # noqa: E402
+from vl_anomaly_ros.training import command, export_command  # noqa: E402
 from vl_anomaly_ros.training.clip_task import ClipTask  # noqa: E402
 from vl_anomaly_ros.training.config import PhaseConfig, TrainingConfig, load_config  # noqa: E402
 from vl_anomaly_ros.training.data import load_image_set  # noqa: E402
@@ -169,6 +169,16 @@ def test_the_graphs_of_the_bundle_have_the_promised_shapes(bundle: Path) -> None
     texts = runner.encode(["a dog", loaded.learned_prompt.format("dog"), "quite another thing"])
     np.testing.assert_allclose(np.linalg.norm(texts, axis=1), 1.0, atol=1e-5)
     assert not np.allclose(texts[0], texts[1])
+
+
+def test_an_export_without_the_images_makes_none(bundle: Path, tmp_path: Path) -> None:
+    """Weights may be exported on a machine that never held the images."""
+    run_folder = shutil.copytree(bundle.parent, tmp_path / "run")
+    parser = argparse.ArgumentParser()
+    export_command.add_arguments(parser)
+    assert export_command.run(parser.parse_args([str(run_folder), str(tmp_path / "exported")])) == 0
+    assert not list(tmp_path.rglob("dataset.yaml"))
+    assert (tmp_path / "exported" / "visual.onnx").is_file()
 
 
 def test_a_run_folder_refuses_another_configuration(run: Run) -> None:

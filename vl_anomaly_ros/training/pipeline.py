@@ -198,7 +198,9 @@ class Run:
 
     def _provenance(self, phase: str) -> str:
         sets = self.config.data
-        description = yaml.safe_load((self.image_set(sets.clip) / "dataset.yaml").read_text(encoding="utf-8"))
+        # Read, not through `image_set`: an export without the images must not make them.
+        path = self.data / sets.clip.path / "dataset.yaml"
+        description = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
         world = description.get("version", "not stated")
         return (
             f"Trained from scratch on simulated images only (world version {world}, seed "
