@@ -13,8 +13,11 @@ pytest.importorskip("rclpy", reason="needs ROS 2: start the tests by ./run test"
 cv2 = pytest.importorskip("cv2")
 
 from cv_bridge import CvBridge, CvBridgeError  # noqa: E402
+from encoded_pictures import HEIGHT, WIDTH, Encoded, every_encoding  # noqa: E402
 from sensor_msgs.msg import CompressedImage, Image  # noqa: E402
 from std_msgs.msg import Header  # noqa: E402
+
+from vl_anomaly_ros.decoding.images import decode_image  # noqa: E402
 
 RNG = np.random.default_rng(7)
 
@@ -228,3 +231,36 @@ def test_bytes_that_are_no_picture_are_refused() -> None:
     for data in (b"", b"not a picture"):
         with pytest.raises(TypeError):
             CvBridge().compressed_imgmsg_to_cv2(CompressedImage(format="jpeg", data=array.array("B", data)))
+
+
+WITHOUT_COLOUR = ("8UC1", "8UC3", "8UC4", "16UC1", "32FC1")
+"""OpenCV types: the bridge gives their numbers, but does not take them for colours."""
+
+
+def encoded_message(picture: Encoded, big_endian: bool, padding: int) -> Image:
+    rows = picture.rows(big_endian, padding)
+    message = Image(height=HEIGHT, width=WIDTH, encoding=picture.encoding, step=len(rows[0]))
+    message.is_bigendian = int(big_endian)
+    message.data = array.array("B", b"".join(rows))
+    return message
+
+
+@pytest.mark.parametrize("padding", [0, 4])
+@pytest.mark.parametrize("big_endian", [False, True])
+@pytest.mark.parametrize("picture", every_encoding(), ids=lambda picture: picture.encoding)
+def test_every_encoding_is_what_the_formulas_say(picture: Encoded, big_endian: bool, padding: int) -> None:
+    """The same messages and the same reference for the bridge and for the decoder of the node."""
+    message = encoded_message(picture, big_endian, padding)
+    assert picture.difference(decode_image(message)) <= picture.tolerance
+    if picture.encoding in WITHOUT_COLOUR:
+        np.testing.assert_array_equal(CvBridge().imgmsg_to_cv2(message), picture.numbers)
+        return
+    assert picture.difference(CvBridge().imgmsg_to_cv2(message, "rgb8")) <= picture.tolerance
+
+
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_planes_of_an_odd_height_are_refused(encoding: str) -> None:
+    message = image_message(np.zeros((9, 4), np.uint8), encoding)
+    message.height = 5
+    with pytest.raises(CvBridgeError, match="even height"):
+        CvBridge().imgmsg_to_cv2(message)

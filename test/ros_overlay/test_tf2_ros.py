@@ -235,6 +235,7 @@ def test_a_frame_is_identical_to_itself(buffer: Any) -> None:
         transform("base", "camera", move=(math.nan, 0.0, 0.0)),
         transform("base", "camera", turn=(0.0, 0.0, 0.0, 0.0)),
         transform("base", "camera", turn=(0.0, 0.0, 0.0, 2.0)),
+        transform("base", "camera", turn=(0.0, 0.0, 0.0, 1.006)),
     ],
 )
 def test_malformed_transforms_are_left_out(buffer: Any, bad: Any) -> None:
@@ -275,3 +276,26 @@ def test_clearing_forgets_what_moves(buffer: Any) -> None:
     buffer.set_transform(transform("map", "base"), "test")
     buffer.clear()
     assert not buffer.can_transform("map", "base", LATEST)
+
+
+def test_a_negative_stamp_does_not_raise_in_the_listener(buffer: Any) -> None:
+    buffer.set_transform(transform("base", "camera", -5.0), "test")
+    buffer.set_transform(transform("base", "camera", 1000.0, (1.0, 0.0, 0.0)), "test")
+    assert move_of(buffer.lookup_transform("base", "camera", LATEST)) == [1.0, 0.0, 0.0]
+
+
+def test_a_loop_is_an_error_and_no_hang(buffer: Any) -> None:
+    for parent, child in (("a", "b"), ("b", "c"), ("c", "a")):
+        buffer.set_transform(transform(parent, child), "test")
+    buffer.set_transform_static(transform("base", "camera"), "test")
+    with pytest.raises(tf2_ros.TransformException):
+        buffer.lookup_transform("base", "c", moment(START_S))
+    assert buffer.can_transform("base", "camera", moment(START_S))
+
+
+def test_a_stamp_far_ahead_makes_the_buffer_forget(buffer: Any) -> None:
+    """Which is why the node lets a single one not come so far."""
+    for at_s in (1000.0, 1001.0, 5000.0, 1002.0):
+        buffer.set_transform(transform("map", "base", at_s), "test")
+    assert not buffer.can_transform("map", "base", moment(1000.5))
+    assert buffer.can_transform("map", "base", moment(5000.0))

@@ -22,7 +22,8 @@ class CvBridge:
     def imgmsg_to_cv2(self, img_msg: Image, desired_encoding: str = "passthrough") -> np.ndarray[Any, Any]:
         """Return the pixels of `img_msg`, (H, W) or (H, W, C), in native byte order.
 
-        The array is a view of the message's data where no conversion, padding or byte order forbids it.
+        The array is a view of the message's data where no conversion, padding or byte order forbids it. As stored,
+        nv12 and nv21 have 3/2 H rows: the colours follow the brightness.
 
         Args:
             img_msg: the message; rows may be padded and numbers big-endian.
@@ -114,12 +115,15 @@ def _pixels(message: Image, source: Encoding) -> np.ndarray[Any, Any]:
             f"{source.name}, got {width}x{height} with step {step}"
         )
     data = memoryview(message.data).cast("B")
-    needed = step * (height - 1) + width * pixel_bytes
+    rows, odd = divmod(height * source.rows[0], source.rows[1])
+    if odd:
+        raise CvBridgeError(f"image: expected an even height for {source.name}, got {height}")
+    needed = step * (rows - 1) + width * pixel_bytes
     if len(data) < needed:
         raise CvBridgeError(f"image: expected {needed} bytes for {width}x{height} {source.name}, got {len(data)}")
     stored = source.dtype.newbyteorder(">" if message.is_bigendian else "<")
     image: np.ndarray[Any, Any] = np.ndarray(
-        (height, width, source.channels), stored, data, strides=(step, pixel_bytes, source.dtype.itemsize)
+        (rows, width, source.channels), stored, data, strides=(step, pixel_bytes, source.dtype.itemsize)
     )
     if source.channels == 1:
         image = image[..., 0]

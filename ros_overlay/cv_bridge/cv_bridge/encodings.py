@@ -25,12 +25,14 @@ class Encoding:
         channels: per pixel, as stored in the message.
         colour: "GRAY", "RGB", "BGR", "RGBA", "BGRA", a Bayer or YUV pattern in OpenCV's naming, or "" where the
             numbers have no colour meaning (such as depth in 16UC1).
+        rows: rows stored for so many rows of the picture: 3 for 2 where the colours follow the brightness (4:2:0).
     """
 
     name: str
     dtype: np.dtype[Any]
     channels: int
     colour: str = ""
+    rows: tuple[int, int] = (1, 1)
 
     @property
     def is_plain_colour(self) -> bool:
@@ -58,6 +60,8 @@ _NAMED = {
     "uyvy": Encoding("uyvy", _U8, 2, "UYVY"),
     "yuv422_yuy2": Encoding("yuv422_yuy2", _U8, 2, "YUY2"),
     "yuyv": Encoding("yuyv", _U8, 2, "YUY2"),
+    "nv12": Encoding("nv12", _U8, 1, "NV12", rows=(3, 2)),
+    "nv21": Encoding("nv21", _U8, 1, "NV21", rows=(3, 2)),
 }
 for _order in ("rgb", "bgr", "rgba", "bgra"):
     _NAMED[f"{_order}8"] = Encoding(f"{_order}8", _U8, len(_order), _order.upper())
@@ -114,7 +118,7 @@ def _change_colour(image: np.ndarray[Any, Any], source: Encoding, target: Encodi
         raise CvBridgeError(f"no conversion from {source.name} to {target.name}")
     if source.is_plain_colour:
         return _cv_convert(image, f"COLOR_{source.colour}2{target.colour}")
-    if source.colour in ("UYVY", "YUY2"):
+    if source.colour in ("UYVY", "YUY2", "NV12", "NV21"):
         return _cv_convert(image, f"COLOR_YUV2{target.colour}_{source.colour}")
     without_alpha = target.colour.removesuffix("A")
     image = _cv_convert(image, f"COLOR_{source.colour}2{without_alpha}")

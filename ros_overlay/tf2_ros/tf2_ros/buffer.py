@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CACHE_S = 10.0
 _POLL_S = 0.02
-_UNIT_TOLERANCE = 0.01
+_UNIT_TOLERANCE = 0.01  # of the square of the length, as in the standard package
 
 
 class Buffer:
@@ -64,7 +64,8 @@ class Buffer:
         Raises:
             TransformException: `LookupException`, `ConnectivityException` or `ExtrapolationException` say why not.
         """
-        self.can_transform(target_frame, source_frame, time, timeout)
+        if timeout is not None and timeout.nanoseconds > 0:
+            self.can_transform(target_frame, source_frame, time, timeout)
         with self._lock:
             found_ns, rigid = self._graph.lookup(target_frame, source_frame, time.nanoseconds)
         return _message(target_frame, source_frame, found_ns, rigid)
@@ -162,14 +163,16 @@ class Buffer:
         parent, child = transform.header.frame_id.lstrip("/"), transform.child_frame_id.lstrip("/")
         move, turn = transform.transform.translation, transform.transform.rotation
         numbers = (move.x, move.y, move.z, turn.x, turn.y, turn.z, turn.w)
-        length = math.hypot(turn.x, turn.y, turn.z, turn.w)
+        square = turn.x**2 + turn.y**2 + turn.z**2 + turn.w**2
         problem = ""
         if not parent or not child or parent == child:
             problem = "it needs two different frame names"
         elif not all(map(math.isfinite, numbers)):
             problem = "it holds a number that is not finite"
-        elif abs(length - 1.0) > _UNIT_TOLERANCE:
-            problem = f"its quaternion has length {length:.4f}, not 1"
+        elif abs(square - 1.0) > _UNIT_TOLERANCE:
+            problem = f"its quaternion has length {math.sqrt(square):.4f}, not 1"
+        elif transform.header.stamp.sec < 0:
+            problem = "its stamp is negative"
         if problem:
             self._log.error(f"transform from {child!r} to {parent!r} by {authority} is left out: {problem}")
             return

@@ -145,14 +145,14 @@ class FrameGraph:
 
     def _ancestors(self, frame: str, time_ns: int) -> tuple[dict[str, Rigid], TransformException | None]:
         """Return how `frame` lies in itself and each ancestor, nearest first, and what stopped the walk early."""
-        chain, here = Rigid(), frame
-        found = {frame: chain}
+        chain, here = None, frame
+        found = {frame: Rigid()}
         while (track := self._tracks.get(here)) is not None:
             try:
                 edge = track.at(time_ns, here)
             except ExtrapolationException as stopped:
                 return found, stopped
-            here, chain = edge.parent, edge.rigid @ chain
+            here, chain = edge.parent, edge.rigid if chain is None else edge.rigid @ chain
             if here in found or len(found) > _MAX_DEPTH:
                 return found, LookupException(f"the frames above {frame!r} form a loop through {here!r}")
             found[here] = chain

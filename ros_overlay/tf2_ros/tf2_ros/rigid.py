@@ -45,8 +45,8 @@ def multiply(a: Quaternion, b: Quaternion) -> Quaternion:
 
 def normalised(q: Quaternion) -> Quaternion:
     """Return `q` scaled to unit length."""
-    length = math.sqrt(sum(part * part for part in q))
     x, y, z, w = q
+    length = math.sqrt(x * x + y * y + z * z + w * w)
     return (x / length, y / length, z / length, w / length)
 
 
@@ -64,7 +64,9 @@ def rotate(q: Quaternion, v: Vector) -> Vector:
 
 def slerp(a: Quaternion, b: Quaternion, ratio: float) -> Quaternion:
     """Return the rotation at `ratio` of the shorter way from `a` to `b`, at constant angular speed."""
-    cosine = sum(p * q for p, q in zip(a, b, strict=True))
+    ax, ay, az, aw = a
+    bx, by, bz, bw = b
+    cosine = ax * bx + ay * by + az * bz + aw * bw
     sign = -1.0 if cosine < 0.0 else 1.0
     angle = math.acos(min(1.0, abs(cosine)))
     if angle < 1e-6:  # sin(angle) would divide almost zero by almost zero; the chord is the arc here
@@ -72,8 +74,6 @@ def slerp(a: Quaternion, b: Quaternion, ratio: float) -> Quaternion:
     else:
         weight_a = math.sin((1.0 - ratio) * angle) / math.sin(angle)
         weight_b = sign * math.sin(ratio * angle) / math.sin(angle)
-    ax, ay, az, aw = a
-    bx, by, bz, bw = b
     return normalised(
         (
             weight_a * ax + weight_b * bx,
