@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from vl_anomaly_ros.config import Config, with_values
 from vl_anomaly_ros.errors import ConfigError
+from vl_anomaly_ros.untrusted import MAX_YAML_BYTES, parse_yaml, plain, read_file
 
 
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,8 +29,8 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def config_from(args: argparse.Namespace) -> Config:
-    """The settings that the arguments ask for: the file first, then `--set`, then `--bundle`.
+def config_from(args: argparse.Namespace, defaults: Config | None = None) -> Config:
+    """The settings that the arguments ask for: the file first, then `--set`, then `--bundle`; the rest by `defaults`.
 
     Raises:
         ConfigError: the file cannot be read, or a setting is unknown or out of range.
@@ -41,13 +40,10 @@ def config_from(args: argparse.Namespace) -> Config:
         name, equals, text = item.partition("=")
         if not equals:
             raise ConfigError(f"--set {item}: expected NAME=VALUE, such as regions.threshold=0.6")
-        try:
-            values[name.strip()] = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"--set {item}: {text!r} is no YAML value") from None
+        values[name.strip()] = parse_yaml(text, f"--set {plain(item[:64])}", ConfigError)
     if args.bundle is not None:
         values["engine.bundle"] = args.bundle
-    return with_values(Config(), values)
+    return with_values(defaults or Config(), values)
 
 
 def read_settings(path: Path) -> dict[str, Any]:
@@ -56,14 +52,10 @@ def read_settings(path: Path) -> dict[str, Any]:
     Raises:
         ConfigError: the file is absent or no such YAML.
     """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: expected YAML; {error}") from error
+    what = plain(str(path))
+    content = parse_yaml(read_file(path, MAX_YAML_BYTES, ConfigError), what, ConfigError) or {}
     if not isinstance(content, Mapping):
-        raise ConfigError(f"{path}: expected sections with settings, got {type(content).__name__}")
+        raise ConfigError(f"{what}: expected sections with settings, got {type(content).__name__}")
     for value in content.values():
         if isinstance(value, Mapping) and isinstance(value.get("ros__parameters"), Mapping):
             return dict(_flat(value["ros__parameters"]))

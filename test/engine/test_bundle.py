@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import shutil
 import sys
 from collections.abc import Callable
@@ -16,6 +18,7 @@ from tiny_bundle import build_tiny_bundle, rehash
 from vl_anomaly_ros.engine import bundle as module
 from vl_anomaly_ros.engine.bundle import FILES, default_bundle_path, load_bundle
 from vl_anomaly_ros.errors import BundleError
+from vl_anomaly_ros.untrusted import read_file
 
 
 @pytest.fixture
@@ -31,6 +34,10 @@ def edit(path: Path, file: str, change: Callable[[dict[str, Any]], object]) -> N
     (path / file).write_text(yaml.safe_dump(values, sort_keys=False))
     if file != "bundle.yaml":
         rehash(path)
+
+
+def _nested(depth: int) -> list[Any]:
+    return [] if depth == 0 else [_nested(depth - 1)]
 
 
 def test_reads_all_values(tiny_bundle: Path) -> None:
@@ -87,6 +94,96 @@ def test_no_way_out_of_the_folder(copy: Path, tmp_path: Path) -> None:
         load_bundle(copy)
 
 
+def test_a_folder_of_links_into_one_other_folder_is_that_folder(tiny_bundle: Path, tmp_path: Path) -> None:
+    """This is how `colcon build --symlink-install` installs the shipped bundle."""
+    links = tmp_path / "links"
+    links.mkdir()
+    for file in [*FILES, "bundle.yaml"]:
+        (links / file).symlink_to(tiny_bundle / file)
+    bundle = load_bundle(links)
+    assert bundle.sha256 == load_bundle(tiny_bundle).sha256
+    assert bundle.read("text.onnx") == (tiny_bundle / "text.onnx").read_bytes()
+    (links / "text.onnx").unlink()
+    (links / "text.onnx").write_bytes(b"not part of it: the bundle is where bundle.yaml really lies")
+    assert load_bundle(links).sha256 == bundle.sha256
+
+
+def test_links_in_a_circle_are_refused(copy: Path) -> None:
+    (copy / "head.onnx").unlink()
+    (copy / "head.onnx").symlink_to("head.onnx")
+    with pytest.raises(BundleError, match=r"head\.onnx: expected a readable file"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize(
+    ("path", "got"),
+    [
+        ("~/bundle", "nothing there"),
+        ("$HOME/bundle", "nothing there"),
+        ("bundle.yaml", "a file"),
+        ("no/such", "nothing there"),
+        ("x" * 5000, "too long|nothing there"),
+        ("a\0b", "null byte|nothing there"),
+        ("a\x1b[2Jb", "nothing there"),
+    ],
+)
+def test_only_a_folder_is_taken_and_nothing_in_its_name_is_expanded(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, path: str, got: str
+) -> None:
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv("HOME", str(copy.parent))
+    shutil.copytree(copy, copy.parent / "bundle")
+    with pytest.raises(BundleError, match=f"expected a bundle folder, got .*({got})") as caught:
+        load_bundle(path)
+    assert str(caught.value).isprintable()
+    assert load_bundle("../bundle").name == "tiny"  # the operating system's own way to name a folder
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("visual.onnx", pickle.dumps({"weights": 1}), "expected an ONNX graph, got a Python pickle"),
+        ("head.onnx", b"\x7fELF" + bytes(60), "expected an ONNX graph, got a shared library"),
+        ("text.onnx", b"PK\x03\x04" + bytes(60), "expected an ONNX graph, got a zip archive"),
+    ],
+)
+def test_code_in_place_of_a_graph_is_refused_by_kind(copy: Path, file: str, content: bytes, said: str) -> None:
+    (copy / file).write_bytes(content)
+    rehash(copy)
+    with pytest.raises(BundleError, match=f"{file}: {said}"):
+        load_bundle(copy)
+
+
+@pytest.mark.parametrize("file", [*FILES, "bundle.yaml"])
+def test_a_file_is_measured_before_it_is_read(copy: Path, file: str) -> None:
+    os.truncate(copy / file, 1 << 40)  # takes no space on the disk
+    with pytest.raises(BundleError, match=rf"{file}: expected at most \d+ bytes, got {1 << 40}"):
+        load_bundle(copy)
+
+
+def test_a_pipe_is_not_waited_for(copy: Path) -> None:
+    (copy / "head.onnx").unlink()
+    os.mkfifo(copy / "head.onnx")
+    with pytest.raises(BundleError, match=r"head\.onnx: expected a regular file"):
+        load_bundle(copy)
+
+
+def test_what_is_hashed_is_what_is_given_on(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The file is read once, then hashed: an exchange right after the reading changes nothing."""
+    bundle = load_bundle(copy)
+    good = (copy / "head.onnx").read_bytes()
+
+    def read_then_exchange(path: Path, *arguments: Any) -> bytes:
+        content = read_file(path, *arguments)
+        path.write_bytes(b"something else")
+        return content
+
+    monkeypatch.setattr(module, "read_file", read_then_exchange)
+    assert bundle.read("head.onnx") == good
+    with pytest.raises(BundleError, match=r"head\.onnx: expected SHA-256"):
+        bundle.read("head.onnx")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -107,6 +204,19 @@ def test_no_way_out_of_the_folder(copy: Path, tmp_path: Path) -> None:
         (lambda v: v.update(detector_classes=[]), "detector_classes"),
         (lambda v: v.update(learned_prompt="<ctx0>"), "learned_prompt: expected exactly one {}"),
         (lambda v: v.update(prompt_templates=["a {} and {x}"]), "prompt_templates"),
+        (lambda v: v.update(prompt_templates=["a {}"] * 129), "prompt_templates: expected at most 128"),
+        (lambda v: v.update(name="a\nb"), "name: expected a text: one line"),
+        (lambda v: v.update(name="\x1b]0;title\x07"), "name: expected a text: one line"),
+        (lambda v: v.update(version="v" * 257), "version: expected a text: one line of up to 256"),
+        (lambda v: v.update(license=["MIT"]), "license: expected a text"),
+        (lambda v: v.update(provenance="by hand\x9b31m"), "provenance: expected a text of up to 8192 printable"),
+        (lambda v: v.update(detector_classes=["road", "ro\u202ead"]), "detector_classes: expected a list of texts"),
+        (lambda v: v.update(detector_classes=[f"c{i}" for i in range(1025)]), "detector_classes: expected a list"),
+        (lambda v: v.update(logit_scale=10**30), "more than 64 bits"),
+        (lambda v: v.update(embedding_size=10**9), "embedding_size"),
+        (lambda v: v["input"].update(width=4096000), "width: expected a multiple of 4 up to 8192"),
+        (lambda v: v.update(figures=[1]), "figures: expected a section"),
+        (lambda v: v.update(deep=_nested(20)), "at most 16 levels"),
     ],
 )
 def test_wrong_descriptions_are_refused_by_key(
@@ -135,6 +245,15 @@ def test_wrong_descriptions_are_refused_by_key(
         (lambda v: v.update(threshold=0), "threshold"),
         (lambda v: v.update(threshold="high"), "threshold"),
         (lambda v: v.pop("min_name_confidence"), "min_name_confidence"),
+        (lambda v: v.update(threshold=float("inf")), "threshold: expected a number"),
+        (lambda v: v.update(temperatures=[float("nan"), 1]), "temperatures: expected a number"),
+        (lambda v: v.update(threshold=10**400), "more than 64 bits"),
+        (lambda v: v.update(measured_on="x\x1b[2J"), "measured_on: expected up to 8192 printable"),
+        (lambda v: v.update(measured_on={"a": 1}), "measured_on"),
+        (
+            lambda v: v.update(probability={"score": list(range(5000)), "probability": [0.5] * 5000}),
+            "2 to 4096, got (5000, 5000)",
+        ),
     ],
 )
 def test_wrong_calibrations_are_refused_by_key(

@@ -14,7 +14,7 @@ import pytest
 from tiny_bundle import BLUE, GREEN, GREY, MAGENTA, POISON_RGB, RED, YELLOW, picture
 
 from vl_anomaly_ros.config import EngineConfig
-from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput
+from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput, check_finite
 from vl_anomaly_ros.engine.bundle import Bundle, load_bundle
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
@@ -172,6 +172,20 @@ def test_features_that_are_not_finite_are_refused(engine: Engine, backend: Tampe
     backend.features = {name: array}
     with pytest.raises(EngineError, match=f"{name}: expected finite"):
         engine.run(plain(GREY))
+
+
+@pytest.mark.parametrize("size", [1, 7, 64, 1001])
+def test_one_number_that_is_not_finite_is_found_wherever_it_stands(size: int) -> None:
+    good = np.full((1, 1, size), 3e38, np.float32)  # large, but finite
+    features = VisualOutput(good, good[0], good[0], good, good)
+    check_finite(features)
+    for place in range(size):
+        bad = good.copy()
+        bad[0, 0, place] = (np.nan, np.inf, -np.inf)[place % 3]
+        with pytest.raises(EngineError, match="pixel_embeddings: expected finite"):
+            check_finite(replace(features, pixel_embeddings=bad))
+        with pytest.raises(EngineError, match="clip_features: expected finite"):
+            check_finite(replace(features, clip_features=np.concatenate([good, bad], axis=2)[:, :, ::-1]))
 
 
 @pytest.mark.parametrize("name", ["score", "sources"])

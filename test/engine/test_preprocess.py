@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from vl_anomaly_ros.engine.preprocess import Letterbox
+from vl_anomaly_ros.engine.shrinking import shrink
+from vl_anomaly_ros.types import ByteArray
 
 GREY = (0.5, 0.5, 0.5)
 SIZES = [(1, 1), (2, 3), (7, 500), (500, 7), (64, 32), (512, 256), (1242, 375), (1920, 1080), (1080, 1920), (3840, 1)]
@@ -74,3 +76,85 @@ def test_features_are_resampled_where_the_border_cuts_cells() -> None:
 def test_padding_has_the_colour_it_is_given() -> None:
     padded = Letterbox.fit(100, 10, 64, 32).apply(np.zeros((10, 100, 3), np.uint8), (1.0, 0.5, 0.0))
     assert padded[0, 0, 0].tolist() == [255, 128, 0]
+
+
+def sweep(height: int, width: int) -> ByteArray:
+    """Waves that shorten from left to right until one is 12 pixels long, of full contrast."""
+    x, y = np.arange(width), np.arange(height)[:, None]
+    waves = np.sin(0.05 * x + 0.235 * x * x / width) * np.cos(y / 7)
+    return np.repeat((127.5 + 127.5 * waves).astype(np.uint8)[..., None], 3, axis=2)
+
+
+def test_a_much_larger_image_is_halved_first_and_looks_the_same() -> None:
+    import cv2
+
+    box = Letterbox.fit(1920, 1080, 456, 256)
+    image = sweep(1080, 1920)
+    directly = cv2.resize(image, (box.width, box.height), interpolation=cv2.INTER_AREA).astype(int)
+    difference = np.abs(box.apply(image, GREY)[0].astype(int) - directly)
+    assert 0 < difference.mean() < 2
+    assert np.percentile(difference, 99) <= 12
+
+
+@pytest.mark.parametrize("turn", [False, True])
+@pytest.mark.parametrize(
+    ("size", "place"),
+    [((1920, 1080), (456, 256)), ((2050, 1026), (512, 256)), ((4, 4), (1, 1)), ((4, 4), (2, 2)), ((40, 4), (7, 1)),
+     ((6, 62), (1, 13))],
+)  # fmt: skip
+def test_halving_and_interpolating_is_within_a_grey_level_of_opencv(
+    size: tuple[int, int], place: tuple[int, int], turn: bool
+) -> None:
+    import cv2
+
+    image = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    image[: size[1] // 2] = image[: size[1] // 2] // 128 * 255  # black and white
+    half = cv2.resize(image, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+    expected = np.asarray(cv2.resize(half, place, interpolation=cv2.INTER_LINEAR), np.uint8)
+    wider = np.full((place[1], place[0] + 2, 3), 77, np.uint8)
+    shrink(image[:, :, ::-1] if turn else image, wider[:, 1:-1], turn=turn)
+    assert np.abs(wider[:, 1:-1].astype(int) - expected).max() <= 1
+    assert np.all(wider[:, [0, -1]] == 77)
+
+
+@pytest.mark.parametrize("value", [0, 1, 127, 254, 255])
+def test_a_level_picture_stays_level(value: int) -> None:
+    image = np.full((1080, 1920, 3), value, np.uint8)
+    assert np.all(Letterbox.fit(1920, 1080, 512, 256).apply(image, (value / 255,) * 3) == value)
+
+
+@pytest.mark.parametrize("part", [(slice(None), slice(0, 1920)), (slice(0, 2160, 2), slice(5, 1925))])
+def test_an_image_that_is_part_of_a_larger_one_serves(part: tuple[slice, slice]) -> None:
+    whole = np.random.default_rng(0).integers(0, 256, (2160, 2000, 3), np.uint8)
+    image = whole[part]
+    image.flags.writeable = False
+    box = Letterbox.fit(image.shape[1], image.shape[0], 512, 256)
+    np.testing.assert_array_equal(box.apply(image, GREY), box.apply(image.copy(), GREY))
+    np.testing.assert_array_equal(box.apply(image[:, :, ::-1], GREY), box.apply(image[:, :, ::-1].copy(), GREY))
+
+
+def test_what_one_frame_got_is_not_changed_by_the_next() -> None:
+    box = Letterbox.fit(1920, 1080, 512, 256)
+    first = box.apply(np.full((1080, 1920, 3), 9, np.uint8), GREY)
+    before = first.copy()
+    first[:, :, 0] = 3
+    second = box.apply(np.full((1080, 1920, 3), 9, np.uint8), GREY)
+    np.testing.assert_array_equal(second, before)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1242, 375), (1024, 512), (1919, 1080), (2044, 1020)])
+def test_an_image_of_less_than_four_times_the_size_or_an_odd_one_is_resized_at_once(width: int, height: int) -> None:
+    import cv2
+
+    box = Letterbox.fit(width, height, 512, 256)
+    image = sweep(height, width)
+    directly = cv2.resize(image, (box.width, box.height), interpolation=cv2.INTER_AREA)
+    inside = box.apply(image, GREY)[0, box.y0 : box.y0 + box.height, box.x0 : box.x0 + box.width]
+    np.testing.assert_array_equal(inside, directly)
+
+
+@pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1242, 375), (200, 100)])
+def test_a_view_of_bgr_gives_the_same_as_a_copy_in_rgb(width: int, height: int) -> None:
+    bgr = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    box = Letterbox.fit(width, height, 512, 256)
+    np.testing.assert_array_equal(box.apply(bgr[:, :, ::-1], GREY), box.apply(bgr[:, :, ::-1].copy(), GREY))

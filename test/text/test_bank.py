@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from vl_anomaly_ros.errors import EngineError
+from vl_anomaly_ros.errors import EngineError, VocabularyError
 from vl_anomaly_ros.text.bank import TextBankBuilder, detector_matrix
 from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
 from vl_anomaly_ros.types import FloatArray
@@ -93,3 +93,26 @@ def test_refuses_rows_that_are_not_unit_vectors() -> None:
 
     with pytest.raises(EngineError, match="unit vector for '<ctx0> road'"):
         TextBankBuilder(broken, ("road",), "<ctx0> {}", ("a {}.",)).build(Vocabulary((KnownClass("road"),)))
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "said"),
+    [
+        (Vocabulary((KnownClass("road"),), candidates=tuple(f"w{i}" for i in range(4096))), "at most 262144 texts"),
+        (
+            Vocabulary(
+                (KnownClass("road", synonyms=tuple(f"r{i}" for i in range(16))),),
+                ood_prompts=tuple(f"w{i}" for i in range(256)),
+            ),
+            "at most 65536 rows, got 257 classes of up to 1717 prompts",
+        ),
+    ],
+)
+def test_what_would_take_hours_or_all_memory_is_refused_before_a_text_is_encoded(
+    vocabulary: Vocabulary, said: str
+) -> None:
+    recorder = Recorder()
+    templates = tuple(f"a {{}} {i}" for i in range(100))
+    with pytest.raises(VocabularyError, match=said):
+        TextBankBuilder(recorder, (), "<ctx0> {}", templates).build(vocabulary)
+    assert recorder.texts == []

@@ -3,14 +3,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from vl_anomaly_ros.errors import VocabularyError
-from vl_anomaly_ros.text import vocabulary as module
 from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
+from vl_anomaly_ros.untrusted import MAX_YAML_BYTES
 
 ROAD = KnownClass("road", synonyms=("street",))
 
@@ -60,6 +61,9 @@ def test_approved_words_are_known_classes_synonyms_and_ood_prompts(word: str, ap
         ({"known": ["<ctx0>"]}, "plain text"),
         ({"known": ["{}"]}, "plain text"),
         ({"known": ["ro\nad"]}, "plain text"),
+        ({"known": ["\x1b[2Jroad"]}, "plain text"),
+        ({"known": ["ro\u202ead"]}, "plain text"),
+        ({"known": ["road"], "name": "a\nb"}, "name of the vocabulary"),
         ({"known": [{"name": "road", "group": "a\x00b"}]}, "group of known class 'road'"),
         ({"known": [f"class {i}" for i in range(257)]}, "at most 256"),
         ({"known": ["road"], "ood_prompts": [f"w{i}" for i in range(257)]}, "at most 256"),
@@ -87,8 +91,12 @@ def test_limits_themselves_are_allowed() -> None:
         ("known: [road", "syntax error"),
         ("!!python/object/apply:os.getcwd []", "syntax error"),
         (b"known: [\xff]", "syntax error"),
-        ("known: [" + "[" * 5000, "syntax error"),
-        ("x" * (module.MAX_FILE_BYTES + 1), "at most"),
+        ("known: [" + "[" * 5000, "at most 16 levels"),
+        ("a: &a [1]\nknown: *a", "an anchor or alias"),
+        ("known: [road]\nknown: [sky]", "'known' stands twice"),
+        ("known:\n" + "- a\n" * 200_000, "at most 50000 keys and values"),
+        ("known:\n" + "\n".join(f"- w{i}" for i in range(1000)), "known classes: expected at most 256, got 1000"),
+        ("x" * (MAX_YAML_BYTES + 1), "at most"),
     ],
 )
 def test_yaml_from_outside_is_not_trusted(text: str | bytes, said: str) -> None:
@@ -101,3 +109,14 @@ def test_files(tmp_path: Path) -> None:
     assert Vocabulary.from_file(tmp_path / "v.yaml").known_names == ("road",)
     with pytest.raises(VocabularyError, match="readable file"):
         Vocabulary.from_file(tmp_path / "absent.yaml")
+    (tmp_path / "huge.yaml").touch()
+    os.truncate(tmp_path / "huge.yaml", 1 << 30)  # takes no space on the disk, but would take 1 GB of memory
+    with pytest.raises(VocabularyError, match=r"huge\.yaml: expected at most 1048576 bytes, got 1073741824"):
+        Vocabulary.from_file(tmp_path / "huge.yaml")
+
+
+def test_a_million_words_are_refused_before_they_are_looked_at() -> None:
+    with pytest.raises(VocabularyError, match="OOD prompts: expected at most 256, got 1000000"):
+        Vocabulary.from_mapping({"known": ["road"], "ood_prompts": [f"w{i}" for i in range(1_000_000)]})
+    with pytest.raises(VocabularyError, match="known classes: expected at most 256, got 1000000"):
+        Vocabulary.from_mapping({"known": ["road"] * 1_000_000})

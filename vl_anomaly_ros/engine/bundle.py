@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import os
 import re
 import sys
@@ -14,16 +13,24 @@ from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
-import yaml
-
 from vl_anomaly_ros.engine.calibration import Calibration
+from vl_anomaly_ros.engine.description import Description
+from vl_anomaly_ros.engine.graph_file import check_graph_file
 from vl_anomaly_ros.errors import BundleError, VocabularyError
-from vl_anomaly_ros.text.vocabulary import MAX_FILE_BYTES, Vocabulary
+from vl_anomaly_ros.text.tokenizer import MAX_TOKENIZER_BYTES
+from vl_anomaly_ros.text.vocabulary import Vocabulary
+from vl_anomaly_ros.untrusted import MAX_YAML_BYTES, parse_yaml, plain, read_file
 
 FORMAT = 1
 FILES = ("visual.onnx", "head.onnx", "text.onnx", "tokenizer.json", "vocabulary.yaml", "calibration.yaml")
 DEFAULT_NAME = "sim-nano"
 MAX_INPUT_PX = 8192
+MAX_PROMPT_TEMPLATES = 128
+MAX_GRAPH_BYTES = (1 << 31) - 1  # what protobuf can hold
+_MOST_BYTES = {
+    **{file: MAX_GRAPH_BYTES if file.endswith(".onnx") else MAX_YAML_BYTES for file in (*FILES, "bundle.yaml")},
+    "tokenizer.json": MAX_TOKENIZER_BYTES,
+}
 MASK_STRIDE = 4  # network pixels per pixel of the masks
 
 
@@ -72,24 +79,32 @@ class Bundle:
         Raises:
             BundleError: it is absent or no longer what was verified.
         """
-        return _verified(self.path, file, self.hashes[file])
+        return _verified(_folder(self.path), file, self.hashes[file])
 
 
 def load_bundle(path: str | Path) -> Bundle:
     """Verify a bundle folder and read its description.
 
+    Args:
+        path: the folder, as the operating system takes it: `~` and variables are not expanded.
+
     Raises:
         BundleError: a file is absent or altered, the format is another, or a value in it cannot be used.
     """
     path = Path(path)
-    description = _read(path, "bundle.yaml")
-    values = _Values(_yaml(path / "bundle.yaml", description))
+    folder = _folder(path)
+    description = _read(folder, "bundle.yaml")
+    values = Description(parse_yaml(description, "bundle.yaml", BundleError))
     if values.get("format") != FORMAT:
         raise BundleError(f"bundle.yaml: expected format {FORMAT}, got {brief(values.get('format'))}; export it again")
     hashes = _file_hashes(values.get("files"))
-    contents = {file: _verified(path, file, hashes[file]) for file in FILES if file.endswith(".yaml")}
+    contents = {}
     for file in FILES:
-        _verified(path, file, hashes[file])
+        content = _verified(folder, file, hashes[file])
+        if file.endswith(".onnx"):
+            check_graph_file(file, content)
+        elif file.endswith(".yaml"):
+            contents[file] = content
     try:
         vocabulary = Vocabulary.from_yaml(contents["vocabulary.yaml"])
     except VocabularyError as error:
@@ -97,7 +112,10 @@ def load_bundle(path: str | Path) -> Bundle:
     size = values.get("input")
     if not isinstance(size, Mapping) or size.get("resize") != "letterbox":
         raise BundleError(f"bundle.yaml: input: expected width, height and resize: letterbox, got {brief(size)}")
-    input_values = _Values(size, "input: ")
+    input_values = Description(size, "input: ")
+    templates = values.texts("prompt_templates")
+    if len(templates) > MAX_PROMPT_TEMPLATES:
+        raise values.refuse("prompt_templates", f"at most {MAX_PROMPT_TEMPLATES}")
     return Bundle(
         path=path,
         sha256=_combined({**hashes, "bundle.yaml": hashlib.sha256(description).hexdigest()}),
@@ -105,7 +123,7 @@ def load_bundle(path: str | Path) -> Bundle:
         name=values.text("name"),
         version=values.text("version"),
         license=values.text("license"),
-        provenance=values.text("provenance"),
+        provenance=values.note("provenance"),
         input_width=input_values.whole("width", MAX_INPUT_PX, MASK_STRIDE),
         input_height=input_values.whole("height", MAX_INPUT_PX, MASK_STRIDE),
         mean=values.rgb("mean", positive=False),
@@ -115,10 +133,10 @@ def load_bundle(path: str | Path) -> Bundle:
         logit_scale=values.positive("logit_scale"),
         detector_classes=values.texts("detector_classes"),
         learned_prompt=values.template("learned_prompt", values.text("learned_prompt")),
-        prompt_templates=tuple(values.template("prompt_templates", t) for t in values.texts("prompt_templates")),
-        calibration=Calibration.from_mapping(_yaml(path / "calibration.yaml", contents["calibration.yaml"])),
+        prompt_templates=tuple(values.template("prompt_templates", template) for template in templates),
+        calibration=Calibration.from_mapping(parse_yaml(contents["calibration.yaml"], "calibration.yaml", BundleError)),
         vocabulary=vocabulary,
-        figures=values.get("figures") or {},
+        figures=values.figures("figures"),
     )
 
 
@@ -150,101 +168,60 @@ def default_bundle() -> Bundle:
     return load_bundle(default_bundle_path())
 
 
-class _Values:
-    """Typed access to a mapping from YAML; a wrong value is refused by its key."""
-
-    def __init__(self, values: Any, prefix: str = "") -> None:
-        if not isinstance(values, Mapping):
-            raise BundleError(f"bundle.yaml: {prefix}expected a mapping, got {type(values).__name__}")
-        self._values = values
-        self._prefix = prefix
-
-    def get(self, key: str) -> Any:
-        return self._values.get(key)
-
-    def refuse(self, key: str, expected: str) -> BundleError:
-        return BundleError(f"bundle.yaml: {self._prefix}{key}: expected {expected}, got {brief(self.get(key))}")
-
-    def text(self, key: str) -> str:
-        value = self.get(key)
-        if not isinstance(value, str) or not value.strip():
-            raise self.refuse(key, "a text")
-        return value
-
-    def texts(self, key: str) -> tuple[str, ...]:
-        value = self.get(key)
-        if not isinstance(value, list) or not value or not all(isinstance(v, str) and v.strip() for v in value):
-            raise self.refuse(key, "a list of texts")
-        return tuple(value)
-
-    def template(self, key: str, text: str) -> str:
-        if text.count("{}") != 1 or text.replace("{}", "").count("{") or text.replace("{}", "").count("}"):
-            raise self.refuse(key, "exactly one {} for the word, and no other brace")
-        return text
-
-    def whole(self, key: str, most: int, multiple_of: int = 1) -> int:
-        value = self.get(key)
-        if type(value) is not int or not 0 < value <= most or value % multiple_of:
-            raise self.refuse(key, f"a multiple of {multiple_of} up to {most}")
-        return value
-
-    def positive(self, key: str) -> float:
-        value = self.get(key)
-        if type(value) not in (int, float) or not math.isfinite(value) or value <= 0:
-            raise self.refuse(key, "a positive number")
-        return float(value)
-
-    def rgb(self, key: str, *, positive: bool) -> tuple[float, float, float]:
-        value = self.get(key)
-        if not isinstance(value, list) or len(value) != 3 or not all(type(v) in (int, float) for v in value):
-            raise self.refuse(key, "3 numbers")
-        if not all(0 <= v <= 1 and not (positive and v == 0) for v in value):
-            raise self.refuse(key, "numbers from 0 to 1" + (", none of them 0" if positive else ""))
-        return (float(value[0]), float(value[1]), float(value[2]))
-
-
 def _file_hashes(files: Any) -> dict[str, str]:
     """The table `files`: exactly the names in `FILES`, so that no entry can point outside the folder."""
     if not isinstance(files, Mapping):
         raise BundleError(f"bundle.yaml: files: expected a SHA-256 for each of {', '.join(FILES)}, got {brief(files)}")
     for file in files:
         if file not in FILES:
-            raise BundleError(f"bundle.yaml: files: unexpected {file!r}; a bundle holds {', '.join(FILES)}")
+            raise BundleError(f"bundle.yaml: files: unexpected {brief(file)}; a bundle holds {', '.join(FILES)}")
     for file in FILES:
         if not re.fullmatch("[0-9a-f]{64}", str(files.get(file))):
             raise BundleError(f"bundle.yaml: files: {file}: expected a SHA-256, got {brief(files.get(file))}")
     return {file: str(files[file]) for file in FILES}
 
 
+def _folder(path: Path) -> Path:
+    """The one folder that really holds the bundle: where bundle.yaml lies, all links followed.
+
+    An installation may be made of links, file by file, into the folder where the bundle was made; then they all lead
+    there. A single file that lies elsewhere is refused by `_read`.
+    """
+    try:
+        if path.is_dir():
+            return (path / "bundle.yaml").resolve().parent
+        got = "a file" if path.exists() else "nothing there"
+    except (OSError, ValueError, RuntimeError) as error:  # ValueError: a zero byte; RuntimeError: links in a circle
+        got = str(error)
+    raise BundleError(
+        f"{plain(str(path))}: expected a bundle folder, got {plain(got)}; write the path out (~ and variables are not "
+        "expanded), or leave engine.bundle empty for the shipped bundle"
+    )
+
+
 def _read(folder: Path, file: str) -> bytes:
     path = folder / file
     try:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise BundleError(f"{path}: expected a file inside the bundle, got a link that leads out of it")
-        return path.read_bytes()
-    except OSError as error:
+        inside = path.resolve().is_relative_to(folder)
+    except (OSError, RuntimeError) as error:
+        raise BundleError(f"{plain(str(path))}: expected a readable file, got: {plain(str(error))}") from error
+    if not inside:
         raise BundleError(
-            f"{path}: expected a readable file, got: {error.strerror}; the bundle is incomplete"
-        ) from error
+            f"{plain(str(path))}: expected a file inside the bundle, got a link that leads out of it; copy the file"
+        )
+    return read_file(path, _MOST_BYTES[file], BundleError)
 
 
 def _verified(folder: Path, file: str, sha256: str) -> bytes:
+    """Content with that hash. What is returned is what was hashed: nobody can exchange it in between."""
     content = _read(folder, file)
     have = hashlib.sha256(content).hexdigest()
     if have != sha256:
         raise BundleError(
-            f"{folder / file}: expected SHA-256 {sha256[:12]}..., got {have[:12]}...; it was altered after the export"
+            f"{plain(str(folder / file))}: expected SHA-256 {sha256[:12]}..., got {have[:12]}...; it was altered after "
+            "the export: copy or export the bundle again"
         )
     return content
-
-
-def _yaml(path: Path, content: bytes) -> Any:
-    if len(content) > MAX_FILE_BYTES:
-        raise BundleError(f"{path}: expected at most {MAX_FILE_BYTES} bytes, got {len(content)}")
-    try:
-        return yaml.safe_load(content)
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise BundleError(f"{path}: expected YAML, got a syntax error: {error}") from error
 
 
 def _combined(hashes: Mapping[str, str]) -> str:

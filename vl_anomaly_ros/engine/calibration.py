@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from vl_anomaly_ros.engine.description import MAX_NOTE_CHARACTERS
 from vl_anomaly_ros.errors import BundleError
+
+MAX_CURVE_POINTS = 4096
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,10 @@ class Calibration:
         )
         _expect(0 <= self.clip_dense_weight <= 1, "clip_dense_weight", "0..1", self.clip_dense_weight)
         _expect(
-            len(curve_x) == len(curve_y) >= 2,
+            2 <= len(curve_x) == len(curve_y) <= MAX_CURVE_POINTS,
             "probability",
-            "as many scores as probabilities, at least 2",
-            f"{len(curve_x)} and {len(curve_y)}",
+            f"as many scores as probabilities, 2 to {MAX_CURVE_POINTS}",
+            (len(curve_x), len(curve_y)),
         )
         _expect(bool((np.diff(curve_x) > 0).all()), "probability.score", "increasing numbers", self.score)
         _expect(
@@ -74,6 +77,9 @@ class Calibration:
         Raises:
             BundleError: a key is absent, of the wrong type or out of range.
         """
+        note = values.get("measured_on", "") if isinstance(values, Mapping) else ""
+        if not isinstance(note, str) or len(note) > MAX_NOTE_CHARACTERS or not note.replace("\n", "").isprintable():
+            _expect(False, "measured_on", f"up to {MAX_NOTE_CHARACTERS} printable characters", note)
         if not isinstance(values, Mapping) or not isinstance(values.get("probability"), Mapping):
             raise BundleError("calibration.yaml: expected keys with a mapping `probability`, got something else")
         curve = values["probability"]
@@ -85,13 +91,13 @@ class Calibration:
             probability=_numbers(curve, "probability"),
             threshold=_number(values, "threshold"),
             min_name_confidence=_number(values, "min_name_confidence"),
-            measured_on=str(values.get("measured_on", "")),
+            measured_on=note,
         )
 
 
 def _expect(holds: bool, key: str, expected: str, got: Any) -> None:
     if not holds:
-        raise BundleError(f"calibration.yaml: {key}: expected {expected}, got {got}")
+        raise BundleError(f"calibration.yaml: {key}: expected {expected}, got {brief(got)}; calibrate again")
 
 
 def _number(values: Mapping[str, Any], key: str) -> float:

@@ -102,15 +102,19 @@ class Engine:
         """The vocabulary in use, with its text bank and revision."""
         return self._lexicon
 
-    def set_vocabulary(self, vocabulary: Vocabulary) -> int:
+    def set_vocabulary(self, vocabulary: Vocabulary, revision: int | None = None) -> int:
         """Use `vocabulary` from the next frame on; returns its revision. The graphs stay as they are.
+
+        Args:
+            vocabulary: all of it.
+            revision: of an engine that this one replaces; by default one more than the present.
 
         Raises:
             EngineError: the text encoder failed; the old vocabulary stays.
         """
         with self._changing:
             bank = self._banks.build(vocabulary)
-            lexicon = Lexicon(vocabulary, bank, self._lexicon.revision + 1)
+            lexicon = Lexicon(vocabulary, bank, self._lexicon.revision + 1 if revision is None else revision)
             self._lexicon = lexicon
         logger.info(
             "vocabulary %r, revision %d, %d x %d prompts", vocabulary.name, lexicon.revision, *bank.clip_mask.shape
@@ -175,8 +179,11 @@ class Engine:
         _check("sources", output.sources, (3, height, width), np.float32)
         _check("class_map", output.class_map, (height, width), np.int32)
         check_finite(output)
-        if output.class_map.min() < 0 or output.class_map.max() >= known:
-            raise EngineError(f"class_map: expected indices of {known} known classes, got {output.class_map.max()}")
+        if output.class_map.view(np.uint32).max() >= known:  # read without its sign, a negative index is large
+            raise EngineError(
+                f"class_map: expected indices of {known} known classes, "
+                f"got {output.class_map.min()} to {output.class_map.max()}"
+            )
 
 
 def _check(name: str, value: FloatArray | IntArray, shape: tuple[int | None, ...], dtype: type[np.generic]) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -11,7 +12,12 @@ import numpy as np
 import numpy.typing as npt
 
 from vl_anomaly_ros.engine.bundle import MASK_STRIDE
-from vl_anomaly_ros.types import ByteArray, FloatArray
+from vl_anomaly_ros.engine.shrinking import shrink
+from vl_anomaly_ros.types import ByteArray, FloatArray, bgr_behind
+
+_LINEAR_SCALE = 5.0
+"""From a picture that is less than this much larger, halved and taken linearly, each pixel is near the mean over its
+area: it is made of 4 x 4 pixels."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +60,33 @@ class Letterbox:
             image: (h, w, 3) uint8 RGB.
             padding_rgb: colour around it, 0..1.
         """
-        smaller = image.shape[0] >= self.height and image.shape[1] >= self.width
-        interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
-        resized = cv2.resize(image, (self.width, self.height), interpolation=interpolation)
-        if (self.width, self.height) == (self.network_width, self.network_height):
-            return np.ascontiguousarray(resized[None])
-        padded = np.empty((1, self.network_height, self.network_width, 3), np.uint8)
-        padded[:] = np.rint(np.array(padding_rgb) * 255).astype(np.uint8)
-        padded[0, self.y0 : self.y0 + self.height, self.x0 : self.x0 + self.width] = resized
+        bgr = bgr_behind(image)
+        source = image if bgr is None else bgr
+        padded: ByteArray = _blank(self.network_width, self.network_height, padding_rgb).copy()
+        inside = padded[0, self.y0 : self.y0 + self.height, self.x0 : self.x0 + self.width]
+        while self._much_smaller_than(source):
+            if self._scale(source) < _LINEAR_SCALE:
+                shrink(source, inside, turn=bgr is not None)
+                return padded
+            source = np.asarray(cv2.resize(source, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA), np.uint8)
+        interpolation = cv2.INTER_LINEAR if self._scale(source) < 1 else cv2.INTER_AREA
+        resized = cv2.resize(source, (self.width, self.height), interpolation=interpolation)
+        inside[:] = resized if bgr is None else cv2.cvtColor(resized, cv2.COLOR_BGR2RGB)
         return padded
+
+    def _scale(self, image: ByteArray) -> float:
+        """How many times as large as its place an image is, along the axis where that is less."""
+        return float(min(image.shape[0] / self.height, image.shape[1] / self.width))
+
+    def _much_smaller_than(self, image: ByteArray) -> bool:
+        """Whether an image is large enough to be halved first.
+
+        The mean over 2 x 2 pixels is fast, over any other area slow. From a fourfold size on at least 2 x 2 pixels are
+        left for each of the network's, and the result is nearly that of one step: on a noisy picture 2 grey levels off
+        in the mean, at a tenth of the time.
+        """
+        even = image.shape[0] % 2 == 0 and image.shape[1] % 2 == 0
+        return bool(even and self._scale(image) >= 4)
 
     def crop(self, maps: npt.NDArray[Any]) -> npt.NDArray[Any]:
         """The image's part of (..., H/4, W/4) maps: (..., height/4, width/4)."""
@@ -72,21 +96,44 @@ class Letterbox:
     def crop_features(self, features: FloatArray) -> FloatArray:
         """The image's part of (D, hc, wc) features, at about the same cell size, linear in between cells.
 
-        Feature cells are larger than the mask stride, so that the border may cut them: the part is resampled.
+        Where feature cells are larger than the mask stride the border may cut them: then the part is resampled.
         """
+        y = _whole_cells(features.shape[1], self.y0, self.height, self.network_height)
+        x = _whole_cells(features.shape[2], self.x0, self.width, self.network_width)
+        if y is not None and x is not None:
+            return features[:, y, x]
         rows = _resampling(features.shape[1], self.y0 / self.network_height, self.height / self.network_height)
         columns = _resampling(features.shape[2], self.x0 / self.network_width, self.width / self.network_width)
         if len(rows) < features.shape[1]:
-            features = np.einsum("ij,djk->dik", rows, features)
+            features = rows @ features  # matrix products run through BLAS; einsum would take 18 ms a frame
         if len(columns) < features.shape[2]:
-            features = np.einsum("ij,dkj->dki", columns, features)
+            features = (features.reshape(-1, features.shape[2]) @ columns.T).reshape(*features.shape[:2], -1)
         return np.ascontiguousarray(features, np.float32)
+
+
+@lru_cache(maxsize=8)
+def _blank(width: int, height: int, rgb: tuple[float, float, float]) -> ByteArray:
+    """(1, height, width, 3) uint8 of one colour, 0..1. A copy of it is made faster than it is."""
+    return np.full((1, height, width, 3), np.rint(np.array(rgb) * 255).astype(np.uint8))
 
 
 def _strides(length_px: float, most_px: int) -> int:
     return min(max(round(length_px / MASK_STRIDE), 1) * MASK_STRIDE, most_px)
 
 
+def _whole_cells(cells: int, start_px: int, length_px: int, network_px: int) -> slice | None:
+    """The cells from a pixel of the network's input on; None where the borders cut any.
+
+    >>> _whole_cells(128, 28, 456, 512), _whole_cells(32, 28, 456, 512)
+    (slice(7, 121, None), None)
+    """
+    if start_px * cells % network_px or length_px * cells % network_px:
+        return None
+    first = start_px * cells // network_px
+    return slice(first, first + length_px * cells // network_px)
+
+
+@lru_cache(maxsize=8)
 def _resampling(cells: int, start: float, length: float) -> FloatArray:
     """(n, cells) float32 linear interpolation weights for n cells that divide [start, start + length] of [0, 1]."""
     count = max(round(cells * length), 1)

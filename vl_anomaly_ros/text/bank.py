@@ -9,9 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vl_anomaly_ros.errors import EngineError
+from vl_anomaly_ros.errors import EngineError, VocabularyError
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.types import FloatArray
+
+MAX_TEXTS = 1 << 18
+MAX_ROWS = 1 << 16  # of the bank, padding included
 
 TextEncoder = Callable[[Sequence[str]], FloatArray]
 
@@ -63,17 +66,28 @@ class TextBankBuilder:
         """The bank of `vocabulary`.
 
         Raises:
+            VocabularyError: words times prompts are more than can be encoded or kept; the builder is then unchanged.
             EngineError: the encoder gave rows that are not of unit length; the builder is then unchanged.
         """
         classes = [item.words for item in vocabulary.known] + [(word,) for word in vocabulary.ood_prompts]
         aligned = [[self._learned_prompt.format(word) for word in words] for words in classes]
         clip = [self._hand_prompts(words) for words in classes]
         named = [self._hand_prompts((word,)) for word in vocabulary.candidates]
+        if (count := sum(map(len, (*aligned, *clip, *named)))) > MAX_TEXTS:
+            raise VocabularyError(
+                f"vocabulary: expected at most {MAX_TEXTS} texts (words times {len(self._templates)} prompts), got "
+                f"{count}; leave out candidates or synonyms"
+            )
+        rows = max(len(a) + len(c) for a, c in zip(aligned, clip))
+        if len(classes) * rows > MAX_ROWS:
+            raise VocabularyError(
+                f"vocabulary: expected at most {MAX_ROWS} rows, got {len(classes)} classes of up to {rows} prompts; "
+                "give the class with the most words fewer synonyms"
+            )
         with self._lock:
             embeddings = self._embeddings(text for texts in (*aligned, *clip, *named) for text in texts)
 
         size = len(next(iter(embeddings.values())))
-        rows = max(len(a) + len(c) for a, c in zip(aligned, clip))
         text_bank = np.zeros((len(classes), rows, size), np.float32)
         aligned_mask = np.zeros((len(classes), rows), np.float32)
         clip_mask = np.zeros((len(classes), rows), np.float32)

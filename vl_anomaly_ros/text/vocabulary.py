@@ -3,22 +3,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
-import yaml
-
 from vl_anomaly_ros.errors import VocabularyError
+from vl_anomaly_ros.untrusted import MAX_YAML_BYTES, parse_yaml, read_file
 
 MAX_KNOWN = 256
 MAX_SYNONYMS = 16
 MAX_OOD_PROMPTS = 256
 MAX_CANDIDATES = 4096
 MAX_WORD_CHARACTERS = 64
-MAX_FILE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class KnownClass:
         if not self.group:
             object.__setattr__(self, "group", self.name)
         _check_word(f"group of known class {self.name!r}", self.group)
-        _check_count(f"synonyms of known class {self.name!r}", self.synonyms, MAX_SYNONYMS)
+        _check_tuple(f"synonyms of known class {self.name!r}", self.synonyms, MAX_SYNONYMS)
         for synonym in self.synonyms:
             _check_word(f"synonym of known class {self.name!r}", synonym)
 
@@ -77,9 +76,9 @@ class Vocabulary:
             raise VocabularyError(
                 "known classes: expected at least one, got none; everything would be an anomaly, name what is normal"
             )
-        _check_count("known classes", self.known, MAX_KNOWN)
-        _check_count("OOD prompts", self.ood_prompts, MAX_OOD_PROMPTS)
-        _check_count("candidates", self.candidates, MAX_CANDIDATES)
+        _check_tuple("known classes", self.known, MAX_KNOWN)
+        _check_tuple("OOD prompts", self.ood_prompts, MAX_OOD_PROMPTS)
+        _check_tuple("candidates", self.candidates, MAX_CANDIDATES)
         _check_word("name of the vocabulary", self.name)
         for word in self.ood_prompts:
             _check_word("OOD prompt", word)
@@ -106,13 +105,12 @@ class Vocabulary:
 
     def approves(self, word: str) -> bool:
         """Whether a person has put this word into the vocabulary, as a known class, synonym or OOD prompt."""
-        folded = word.casefold()
-        return any(folded == approved.casefold() for approved in self._approved_words())
+        return word.casefold() in self._approved_words
 
-    def _approved_words(self) -> Iterable[str]:
-        for item in self.known:
-            yield from item.words
-        yield from self.ood_prompts
+    @cached_property
+    def _approved_words(self) -> frozenset[str]:
+        words = [word for item in self.known for word in item.words]
+        return frozenset(word.casefold() for word in (*words, *self.ood_prompts))
 
     def to_mapping(self) -> dict[str, Any]:
         """As plain values, ready for YAML; `from_mapping` reads them back."""
@@ -131,8 +129,10 @@ class Vocabulary:
             VocabularyError: also for an unknown key or a value of the wrong type.
         """
         _check_mapping("vocabulary", values, required=("known",), optional=("name", "ood_prompts", "candidates"))
+        items = _as_list("known", values["known"])
+        check_count("known classes", items, MAX_KNOWN)
         known = []
-        for item in _as_list("known", values["known"]):
+        for item in items:
             if isinstance(item, str):
                 known.append(KnownClass(item))
                 continue
@@ -148,18 +148,12 @@ class Vocabulary:
 
     @classmethod
     def from_yaml(cls, text: str | bytes) -> Vocabulary:
-        """A vocabulary from YAML text of at most `MAX_FILE_BYTES`.
+        """A vocabulary from YAML text of at most `MAX_YAML_BYTES`.
 
         Raises:
             VocabularyError: the text is too long, not YAML, or not a vocabulary.
         """
-        if len(text) > MAX_FILE_BYTES:
-            raise VocabularyError(f"vocabulary: expected at most {MAX_FILE_BYTES} bytes, got {len(text)}")
-        try:
-            values = yaml.safe_load(text)
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise VocabularyError(f"vocabulary: expected YAML, got a syntax error: {error}") from error
-        return cls.from_mapping(values)
+        return cls.from_mapping(parse_yaml(text, "vocabulary", VocabularyError))
 
     @classmethod
     def from_file(cls, path: str | Path) -> Vocabulary:
@@ -168,12 +162,7 @@ class Vocabulary:
         Raises:
             VocabularyError: the file cannot be read, or as `from_yaml`.
         """
-        try:
-            with Path(path).open("rb") as file:
-                text = file.read(MAX_FILE_BYTES + 1)
-        except OSError as error:
-            raise VocabularyError(f"vocabulary {path}: expected a readable file, got: {error.strerror}") from error
-        return cls.from_yaml(text)
+        return cls.from_yaml(read_file(Path(path), MAX_YAML_BYTES, VocabularyError))
 
 
 def _check_word(what: str, word: Any) -> None:
@@ -192,11 +181,16 @@ def _check_word(what: str, word: Any) -> None:
         raise VocabularyError(f"{what}: expected plain text without <, >, {{, }} or control characters, got {word!r}")
 
 
-def _check_count(what: str, words: tuple[Any, ...], most: int) -> None:
+def check_count(what: str, words: Sequence[Any], most: int) -> None:
+    """Raise `VocabularyError` where there are too many; to be asked before each of them is looked at."""
+    if len(words) > most:
+        raise VocabularyError(f"{what}: expected at most {most}, got {len(words)}; leave some out")
+
+
+def _check_tuple(what: str, words: tuple[Any, ...], most: int) -> None:
     if not isinstance(words, tuple):
         raise VocabularyError(f"{what}: expected a tuple, got {type(words).__name__}")
-    if len(words) > most:
-        raise VocabularyError(f"{what}: expected at most {most}, got {len(words)}")
+    check_count(what, words, most)
 
 
 def _check_unique(what: str, words: Iterable[str]) -> None:
