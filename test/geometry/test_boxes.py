@@ -11,10 +11,13 @@ from vl_anomaly_ros.geometry.boxes import (
     convex_hull,
     distance_to_polygon,
     footprint,
+    half_turn,
     oriented_box,
+    oriented_boxes,
     rectangle,
     signed_area,
 )
+from vl_anomaly_ros.geometry.polygons import hulls
 
 
 @pytest.mark.parametrize("yaw", [-1.5, -0.7, 0.0, 0.3, 1.2, math.pi / 2])
@@ -63,7 +66,7 @@ def test_degenerate_points_give_a_box_with_area(points: np.ndarray[tuple[int, in
     centre, size, yaw = oriented_box(points)
     assert np.all(np.isfinite([*centre, *size, yaw]))
     assert min(size) >= MIN_SIZE_M
-    polygon = footprint(points, centre, size, yaw)
+    polygon = footprint(convex_hull(points), centre, size, yaw)
     assert len(polygon) >= 3
     assert signed_area(polygon) >= 0.99 * MIN_SIZE_M**2
     assert all(distance_to_polygon(polygon, point) < 1e-6 for point in points)
@@ -86,3 +89,24 @@ def test_distance_to_polygon_by_hand() -> None:
     assert distance_to_polygon(square, np.zeros(2)) == pytest.approx(5.0)
     assert distance_to_polygon(square, np.array([4.0, 0.0])) == pytest.approx(4.0)
     assert distance_to_polygon(square, np.array([4.0, 5.0])) == 0.0
+
+
+def test_many_boxes_at_once_are_those_of_each_alone() -> None:
+    rng = np.random.default_rng(5)
+    sets = [rng.normal(0, 1, (n, 2)) * [3.0, 0.5] + rng.uniform(-40, 40, 2) for n in (1, 2, 3, 7, 60, 500)]
+    fallback = np.linspace(0, 1, len(sets))
+    xy, ends = np.concatenate(sets), np.cumsum([0, *(len(some) for some in sets)])
+    together = oriented_boxes(xy, ends, *hulls(xy, ends), fallback)
+    for box, some, yaw in zip(together, sets, fallback.tolist()):
+        centre, size, heading = oriented_box(some, yaw)
+        assert box[:2] == pytest.approx(centre)
+        assert box[2:4] == pytest.approx(size)
+        assert half_turn(float(box[4])) == pytest.approx(heading)
+
+
+def test_hulls_run_counter_clockwise() -> None:
+    rng = np.random.default_rng(6)
+    for spread in ([1.0, 1.0], [30.0, 0.01], [0.01, 0.01]):
+        for _ in range(50):
+            hull = convex_hull(rng.normal(0, spread, (20, 2)) + rng.uniform(-80, 80, 2))
+            assert signed_area(hull) > 0

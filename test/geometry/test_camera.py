@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vl_anomaly_ros.errors import GeometryError
-from vl_anomaly_ros.geometry.camera import project, rays
+from vl_anomaly_ros.geometry.camera import lens_of, per_calibration, project, rays
 from vl_anomaly_ros.types import CameraCalibration, DoubleArray
 
 K = np.array([[500.0, 0, 400], [0, 480, 300], [0, 0, 1]])
@@ -92,3 +92,27 @@ def test_skew_is_applied_and_inverted() -> None:
 def test_an_unknown_model_is_refused_by_name() -> None:
     with pytest.raises(GeometryError, match=r"optical.*got 'thin_prism'"):
         project(camera(np.array([0.1, 0, 0, 0]), "thin_prism"), ahead())
+
+
+def test_what_follows_from_a_calibration_is_found_once_and_of_each_object_apart() -> None:
+    asked: list[str] = []
+
+    @per_calibration
+    def width_of(calibration: CameraCalibration) -> int:
+        asked.append(calibration.frame_id)
+        return calibration.width
+
+    cameras = [CameraCalibration(100 + n, 80, np.eye(3), f"camera{n}") for n in range(200)]
+    for _ in range(3):
+        assert width_of(cameras[0]) == 100
+    assert asked == ["camera0"]
+    # However many there are, none is taken for another, not even one made where a forgotten one was.
+    assert [width_of(camera) for camera in cameras] == [100 + n for n in range(200)]
+    assert [width_of(CameraCalibration(n + 1, 80, np.eye(3), "new")) for n in range(200)] == list(range(1, 201))
+
+
+def test_a_model_that_is_not_known_is_refused_each_time() -> None:
+    calibration = CameraCalibration(100, 80, np.eye(3), "camera", np.ones(5), "double_sphere")
+    for _ in range(2):
+        with pytest.raises(GeometryError, match="double_sphere"):
+            lens_of(calibration)

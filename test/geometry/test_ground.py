@@ -76,3 +76,22 @@ def test_the_same_cloud_gives_the_same_ground() -> None:
     first, second = (estimate_ground(points, prior_ground()) for _ in range(2))
     assert np.array_equal(first.residual_m, second.residual_m)
     assert np.array_equal(first.plane, second.plane)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300])
+def test_points_that_are_no_place_do_not_count(value: float) -> None:
+    points, _, _ = heights(World([Thing(12, 1, 4, 2, 1.6)], 0.03, noise_m=0.02))
+    wild = np.full((50, 3), value)
+    with_wild = estimate_ground(np.concatenate([wild, points, wild]), prior_ground())
+    alone = estimate_ground(points, prior_ground())
+    assert np.array_equal(with_wild.plane, alone.plane)
+    assert np.array_equal(with_wild.residual_m, alone.residual_m)
+    assert np.isfinite(alone.z(np.array([[1e9, -1e9], [-1e300, 1e300]]))).all()
+    assert np.isnan(alone.z(np.array([[np.nan, 0.0]]))).all()
+
+
+def test_a_range_without_bound_needs_no_grid_without_bound() -> None:
+    road = np.random.default_rng(0).uniform([3, -8, -0.01], [30, 8, 0.01], (5000, 3))
+    far = np.array([[9e7, 0.0, 0.0], [0.0, -9e7, 0.0]])
+    ground = estimate_ground(np.concatenate([road, far]), prior_ground(), max_range_m=1e9)
+    assert max(ground.residual_m.shape) <= 1000

@@ -103,9 +103,9 @@ def test_loops_are_refused(drive: TransformBuffer) -> None:
         drive.set("camera", "camera", 0, at(0), STILL)
 
 
-def test_late_messages_are_sorted_in_and_repeats_replace() -> None:
+def test_late_messages_are_sorted_in_and_of_repeats_the_first_counts() -> None:
     buffer = TransformBuffer()
-    for stamp, x in ((3, 30.0), (1, 10.0), (2, 99.0), (2, 20.0)):
+    for stamp, x in ((3, 30.0), (1, 10.0), (2, 20.0), (2, 99.0)):
         buffer.set("odom", "base_link", stamp * SECOND, at(x), STILL)
     assert buffer.lookup("odom", "base_link", 2 * SECOND)[0, 3] == 20
     assert buffer.lookup("odom", "base_link", 2_500_000_000)[0, 3] == 25

@@ -9,23 +9,27 @@ from road_world import CAMERA_HEIGHT_M, FOCAL, HEIGHT, T_BASE_CAMERA, WIDTH, K, 
 
 from vl_anomaly_ros.geometry.boxes import distance_to_polygon, signed_area
 from vl_anomaly_ros.geometry.ground import prior_ground
-from vl_anomaly_ros.geometry.wedge import PITCH_MARGIN_RAD, ground_range, sight_of, wedge_zone
+from vl_anomaly_ros.geometry.sights import ground_ranges, sights_of
+from vl_anomaly_ros.geometry.wedge import PITCH_MARGIN_RAD, wedge_zones
 from vl_anomaly_ros.types import CameraCalibration, DepthStatus, HazardZone
 
 CALIBRATION = CameraCalibration(WIDTH, HEIGHT, K, "optical")
 
 
 def wedge(bbox: tuple[int, int, int, int], calibration: CameraCalibration | None = CALIBRATION) -> HazardZone:
-    sight = sight_of(region_at(bbox), calibration, T_BASE_CAMERA[:3, 3], T_BASE_CAMERA[:3, :3])
-    return wedge_zone(sight, prior_ground(), 80.0, (1, 1), "no cloud", np.zeros(2))
+    sights = sights_of([region_at(bbox)], calibration, T_BASE_CAMERA[:3, 3], T_BASE_CAMERA[:3, :3])
+    return wedge_zones(sights, prior_ground(), 80.0, [1], ["no cloud"])[0]
 
 
 def test_foot_of_the_region_on_level_ground_by_hand() -> None:
     # Lowest edge at v = 239.5: 60 px below the horizon, so 400 / 60 * 1.5 m = 10 m ahead of the camera.
-    sight = sight_of(region_at((310, 200, 330, 240)), CALIBRATION, T_BASE_CAMERA[:3, 3], T_BASE_CAMERA[:3, :3])
-    distance, meets = ground_range(sight, prior_ground(), 80.0)
-    assert meets
-    assert distance == pytest.approx(FOCAL / 60 * CAMERA_HEIGHT_M, rel=0.02)
+    regions = [region_at((310, 200, 330, 240)), region_at((310, 100, 330, 140)), region_at((0, 200, 9, 200 + 10))]
+    sights = sights_of(regions, CALIBRATION, T_BASE_CAMERA[:3, 3], T_BASE_CAMERA[:3, :3])
+    distance, meets = ground_ranges(sights, prior_ground(), 80.0)
+    assert meets.tolist() == [True, False, True]
+    assert distance[0] == pytest.approx(FOCAL / 60 * CAMERA_HEIGHT_M, rel=0.005)
+    assert distance[1] == 80.0
+    assert distance[0] <= FOCAL / 60 * CAMERA_HEIGHT_M, "rather too near than too far"
 
 
 def test_wedge_spans_the_bearing_of_the_box_and_starts_at_its_foot() -> None:

@@ -15,8 +15,9 @@ from vl_anomaly_ros.config import FusionConfig
 from vl_anomaly_ros.errors import GeometryError
 from vl_anomaly_ros.evaluation.judging import region_of
 from vl_anomaly_ros.geometry.boxes import distance_to_polygon, signed_area
+from vl_anomaly_ros.geometry.scene import R_OPTICAL_LEVEL, prepare
 from vl_anomaly_ros.geometry.transforms import apply, inverse, matrix_from
-from vl_anomaly_ros.geometry.zones import BEHIND, R_OPTICAL_LEVEL, FusedZones, fuse
+from vl_anomaly_ros.geometry.zones import BEHIND, FusedZones, fuse
 from vl_anomaly_ros.types import DepthStatus, DoubleArray, Frame, HazardZone, PointCloud
 
 CONFIG = FusionConfig()
@@ -86,6 +87,21 @@ def test_an_occluding_post_in_front_does_not_take_over() -> None:
     assert_sound(zone)
 
 
+def test_areas_merged_for_want_of_room_are_one_wedge_however_many_points_they_have() -> None:
+    world = World([CRATE, Thing(25, -3, 1.0, 1.0, 1.0)], noise_m=0.01)
+    mask = (world.picture() > 0).astype(np.uint16)
+    region = dataclasses.replace(region_of(mask > 0), merged=2)
+    zone = fuse(world.frame(), [region], mask, CONFIG).zones[0]
+    assert (zone.status, zone.num_points) == (DepthStatus.UNKNOWN, 0)
+    assert zone.reason == "2 areas beyond regions.max_regions"
+    inside = [
+        cv2.pointPolygonTest(zone.footprint_m.astype(np.float32), (float(x), float(y)), False) >= 0
+        for x, y in ((12.0, 1.0), (25.0, -3.0))
+    ]
+    assert inside == [True, True]
+    assert_sound(zone)
+
+
 def test_points_of_things_behind_the_camera_change_nothing() -> None:
     behind = Thing(-12, -1, 1.0, 1.2, 0.9)  # would project into the same pixels through the back of the camera
     alone, both = (zone_of(World(things, reach_deg=180)) for things in ([CRATE, WALL], [CRATE, WALL, behind]))
@@ -144,12 +160,14 @@ INSTANCES: npt.NDArray[np.uint16] = np.zeros((HEIGHT, WIDTH), np.uint16)
 INSTANCES[190:230, 300:340] = 1
 
 
-def fuse_with(xyz: DoubleArray | None = None, **changes: Any) -> FusedZones:
+def fuse_with(
+    xyz: DoubleArray | None = None, offsets_ns: npt.NDArray[np.int64] | None = None, **changes: Any
+) -> FusedZones:
     """One region of 40 x 40 pixels around the axis, below the horizon, and a cloud in the optical frame."""
     frame = World([]).frame()
     assert frame.points is not None
     if xyz is not None:
-        points = PointCloud(xyz.astype(np.float32), 1_000_000_000, "lidar")
+        points = PointCloud(xyz.astype(np.float32), 1_000_000_000, "lidar", offsets_ns)
         frame = dataclasses.replace(frame, points=points, T_camera_points=np.eye(4))
     return fuse(dataclasses.replace(frame, **changes), [REGION], INSTANCES, CONFIG)
 
@@ -245,6 +263,15 @@ def test_an_old_cloud_is_stale_and_less_certain() -> None:
     assert_sound(old)
 
 
+def test_a_sweep_whose_ego_motion_is_not_taken_out_is_stale_and_less_certain() -> None:
+    xyz = np.random.default_rng(0).normal([0, 0.6, 15], [0.2, 0.2, 0.05], (50, 3))
+    still = fuse_with(xyz).zones[0]
+    swept = fuse_with(xyz, offsets_ns=np.linspace(0, 100_000_000, 50).astype(np.int64)).zones[0]
+    assert (swept.status, swept.reason) == (DepthStatus.STALE, "the ego motion within the sweep is not taken out")
+    assert swept.position_covariance[0, 0] > still.position_covariance[0, 0] + 2.2  # (15 m/s * 0.1 s)^2
+    assert_sound(swept)
+
+
 def test_switched_off_is_said() -> None:
     frame = World([CRATE]).frame()
     zone = fuse(frame, [REGION], INSTANCES, dataclasses.replace(CONFIG, enabled=False)).zones[0]
@@ -293,3 +320,96 @@ def test_random_masks_and_clouds_never_give_nan() -> None:
 def test_inverse_of_the_test_camera() -> None:
     # The camera of these tests looks along x: a point ahead of the vehicle is on its axis.
     assert np.allclose(apply(inverse(T_BASE_CAMERA), np.array([[11.0, 0, 1.5]])), [[0, 0, 10]])
+
+
+def test_the_scene_may_be_prepared_beforehand() -> None:
+    world = World([CRATE, Thing(20, 4, 3, 2, 2)], noise_m=0.01)
+    frame, instances = world.frame(), world.picture()
+    regions = [region_of(instances == number, number) for number in (1, 2)]
+    at_once = fuse(frame, regions, instances, CONFIG)
+    assert same(fuse(frame, regions, instances, CONFIG, prepare(frame, CONFIG)), at_once)
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    world = World([CRATE, Thing(20, 4, 3, 2, 2)], noise_m=0.01)
+    frame, instances = world.frame(), world.picture()
+    regions = [region_of(instances == number, number) for number in (1, 2)]
+    before = cv2.getNumThreads()
+    try:
+        results = []
+        for threads in (1, 4):
+            cv2.setNumThreads(threads)
+            results.append(fuse(frame, regions, instances, CONFIG))
+    finally:
+        cv2.setNumThreads(before)
+    assert same(*results)
+
+
+def same(a: FusedZones, b: FusedZones) -> bool:
+    """Whether two results are equal bit for bit."""
+    return len(a.zones) == len(b.zones) and all(
+        np.array_equal(getattr(one, field.name), getattr(other, field.name))
+        for one, other in zip(a.zones, b.zones)
+        for field in dataclasses.fields(one)
+    )
+
+
+def test_points_of_a_region_past_its_box_are_no_error() -> None:
+    # The instance map holds the region's number outside of the box that is given for it.
+    world = World([CRATE])
+    instances = world.picture()
+    whole = region_of(instances == 1, 1)
+    x0, y0, _, _ = whole.bbox
+    part = dataclasses.replace(whole, bbox=(x0, y0, x0 + 3, y0 + 3))
+    assert_sound(fuse(world.frame(), [part], instances, CONFIG).zones[0])
+
+
+def test_a_stray_point_of_an_occluder_at_the_rim_does_not_bring_a_small_object_near() -> None:
+    # 4 x 4 pixels, an object at 20 m with a point in the middle and one at the rim; a corner is hit at 8 m.
+    region = region_at((318, 185, 322, 189))
+    instances = np.zeros((HEIGHT, WIDTH), np.uint16)
+    instances[185:189, 318:322] = 1
+    pixels = np.array([[319.0, 186, 20], [321, 187, 20], [318, 185, 8]])
+    xyz = np.stack([(pixels[:, 0] - 319.5) / 400, (pixels[:, 1] - 179.5) / 400, np.ones(3)], 1) * pixels[:, 2:]
+    frame = World([]).frame()
+    points = PointCloud(xyz.astype(np.float32), frame.stamp_ns, "lidar")
+    frame = dataclasses.replace(frame, points=points, T_camera_points=np.eye(4))
+    zone = fuse(frame, [region], instances, CONFIG).zones[0]
+    assert zone.point_indices.tolist() == [0, 1]
+    assert zone.distance_m == pytest.approx(21.0, abs=0.2)
+
+
+@pytest.mark.parametrize("bbox", [(300, 200, 300, 200), (0, 0, 1, 1), (WIDTH - 1, HEIGHT - 1, WIDTH, HEIGHT)])
+def test_a_region_without_pixels_or_in_a_corner_is_no_error(bbox: tuple[int, int, int, int]) -> None:
+    zone = fuse(World([CRATE]).frame(), [region_at(bbox)], np.zeros((HEIGHT, WIDTH), np.uint16), CONFIG).zones[0]
+    assert_sound(zone)
+    assert zone.status is DepthStatus.UNKNOWN
+
+
+def test_thousands_of_regions_each_get_their_zone() -> None:
+    # Squares of 10 x 9 pixels all over the image, up to its borders, and each fourth one merged of several.
+    world = World([CRATE, Thing(20, 4, 3, 2, 2), WALL], noise_m=0.01)
+    rows, columns = np.arange(HEIGHT) // 9, np.arange(WIDTH) // 10
+    instances = (rows[:, None] * (columns[-1] + 1) + columns + 1).astype(np.uint16)
+    regions = []
+    for number in range(1, int(instances.max()) + 1):
+        y, x = divmod(number - 1, int(columns[-1]) + 1)
+        region = region_at((10 * x, 9 * y, 10 * x + 10, 9 * y + 9), number)
+        regions.append(dataclasses.replace(region, merged=3 if number % 4 == 0 else 1))
+    assert len(regions) == 64 * 40
+    zones = fuse(world.frame(), regions, instances, CONFIG).zones
+    assert [zone.region_id for zone in zones] == [region.id for region in regions]
+    for zone in zones[::7]:
+        assert_sound(zone)
+    assert all(zone.status is DepthStatus.UNKNOWN for zone in zones[3::4])
+    found = [index for zone in zones for index in zone.point_indices.tolist()]
+    assert len(found) == len(set(found)) > 1000
+
+
+@pytest.mark.parametrize(
+    "bbox", [(0, 0, WIDTH, HEIGHT), (-50, -50, 20, 20), (0, 0, WIDTH + 900, HEIGHT + 900), (600, 300, 590, 290)]
+)
+def test_boxes_beyond_the_image_and_reversed_ones_are_no_error(bbox: tuple[int, int, int, int]) -> None:
+    instances = np.ones((HEIGHT, WIDTH), np.uint16)
+    zone = fuse(World([CRATE, WALL]).frame(), [region_at(bbox)], instances, CONFIG).zones[0]
+    assert_sound(zone)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Camera model, transforms, ground, clustering and hazard zones. Plain NumPy: no ROS, no network."""
+"""Camera model, transforms, ground, clustering and hazard zones. NumPy and Numba: no ROS, no network."""

@@ -5,149 +5,167 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 import numpy.typing as npt
+from numba import boolean, float64, int64
+from numba.types import Tuple
 
+from vl_anomaly_ros.compiled import array, kernel, view
 from vl_anomaly_ros.config import FusionConfig
-from vl_anomaly_ros.errors import GeometryError
-from vl_anomaly_ros.geometry import transforms
-from vl_anomaly_ros.geometry.boxes import convex_hull
-from vl_anomaly_ros.geometry.camera import project, rays
-from vl_anomaly_ros.geometry.clustering import Candidates, Clusters, IndexArray, choose_object, cluster
-from vl_anomaly_ros.geometry.ground import Ground, estimate_ground
-from vl_anomaly_ros.geometry.wedge import Sight, ground_range
-from vl_anomaly_ros.types import BoolArray, DoubleArray, Frame, Region
+from vl_anomaly_ros.geometry.choice import Candidates, choose_objects
+from vl_anomaly_ros.geometry.clustering import IndexArray, cluster
+from vl_anomaly_ros.geometry.ground import Ground
+from vl_anomaly_ros.geometry.polygons import hulls, within
+from vl_anomaly_ros.geometry.scene import Scene
+from vl_anomaly_ros.geometry.sights import Sights, ground_ranges
+from vl_anomaly_ros.geometry.surroundings import Near, points_near
+from vl_anomaly_ros.types import BoolArray, DoubleArray, Region
 
 BLEED = 1.5
 """A mask that reaches below its object shortens the line of sight to the ground by up to this factor."""
 
 
-@dataclass(frozen=True)
-class Scene:
-    """Points that fall into the image, in level axes with the ego origin as origin."""
+class ObjectPoints(NamedTuple):
+    """The points of all regions, region after region; those of region r are from ends[r] to ends[r + 1].
 
-    xyz: DoubleArray
-    index: npt.NDArray[np.int64]
-    pixel: npt.NDArray[np.int64]
-    height_m: DoubleArray
-    ground: Ground
-
-
-def see(frame: Frame, T_level_camera: DoubleArray, prior: Ground, config: FusionConfig) -> tuple[Scene | None, str]:
-    """Project the cloud once for all regions.
-
-    Args:
-        frame: with calibration, cloud and `T_camera_points`.
-        T_level_camera: (4, 4) optical frame to level axes at the ego origin.
-        prior: ground where the cloud shows none.
-        config: limits.
-
-    Returns:
-        What is seen; None and why, where the calibration cannot be used.
+    Attributes:
+        point: (N,) rows of the scene.
+        xyz: (N, 3) metres, level axes.
+        ends: (regions + 1,) where each region's points end.
+        corners: (M, 2) hulls on the ground of the regions' objects, without their feet.
+        corner_ends: (regions + 1,) where each hull ends.
+        hit: (regions,) whether any point fell into the region.
     """
-    assert frame.points is not None  # noqa: S101  (the caller has looked)
-    assert frame.calibration is not None  # noqa: S101
-    assert frame.T_camera_points is not None  # noqa: S101
-    try:
-        ahead = _ahead(frame, config)
-        camera = transforms.apply(frame.T_camera_points, frame.points.xyz[ahead])
-        uv, seen = project(frame.calibration, camera)
-    except GeometryError as error:
-        return None, str(error)
-    level = transforms.apply(T_level_camera, camera)
-    ground = estimate_ground(level, prior, config.max_range_m)
-    level = level[seen]
-    pixel = np.rint(uv[seen]).astype(np.int64)
-    return Scene(level, ahead[seen], pixel, level[:, 2] - ground.z(level[:, :2]), ground), ""
+
+    point: IndexArray
+    xyz: DoubleArray
+    ends: IndexArray
+    corners: DoubleArray
+    corner_ends: IndexArray
+    hit: BoolArray
 
 
-def _ahead(frame: Frame, config: FusionConfig) -> npt.NDArray[np.int64]:
-    """Indices of points within range and within the horizontal field of view: a cheap test in single precision."""
-    assert frame.points is not None and frame.calibration is not None and frame.T_camera_points is not None  # noqa: S101, PT018
-    T = frame.T_camera_points.astype(np.float32)
-    xyz = frame.points.xyz
-    calibration = frame.calibration
-    u, v = np.linspace(-0.5, calibration.width - 0.5, 9), np.linspace(-0.5, calibration.height - 0.5, 9)
-    rim = np.array([[a, b] for a in u for b in v])
-    direction = rays(calibration, rim)
-    near = np.einsum("ij,ij->i", xyz, xyz) < np.float32(config.max_range_m**2)
-    z = xyz @ T[2, :3] + T[2, 3]
-    if direction[:, 2].min() < 0.2:
-        return np.flatnonzero(near if calibration.distortion_model == "equidistant" else near & (z > 0))
-    tangent = float(np.abs(direction[:, 0] / direction[:, 2]).max())
-    with np.errstate(invalid="ignore"):
-        x = xyz @ T[0, :3] + T[0, 3]
-    return np.flatnonzero(near & (z > 0) & (np.abs(x) < np.float32(tangent * 1.02) * z + np.float32(0.1)))
+def no_points(regions: int) -> ObjectPoints:
+    """That no region has any."""
+    ends = np.zeros(regions + 1, np.int64)
+    return ObjectPoints(ends[:0], np.zeros((0, 3)), ends, np.zeros((0, 2)), ends, np.zeros(regions, bool))
 
 
 def object_points(
     regions: Sequence[Region],
     instances: npt.NDArray[np.uint16],
     scene: Scene,
-    sights: Sequence[Sight],
+    ground: Ground,
+    sights: Sights,
     config: FusionConfig,
-) -> list[tuple[IndexArray, IndexArray]]:
-    """Indices into `scene` of each region's own points, and of all that fall into it.
+) -> ObjectPoints:
+    """Each region's own points among those of the scene. What lies in and around regions is clustered once for all."""
+    high, low = points_near(regions, instances, scene.pixel, scene.height_m, config.ground_clearance_m)
+    foot_m, meets = ground_ranges(sights, ground, config.max_range_m)
+    farthest_m = np.where(meets & ~sights.cut_off, BLEED * foot_m + 2.0, np.inf)
 
-    What lies in and around regions is clustered once for all.
+    def chosen(points: Near, asked: BoolArray) -> BoolArray:
+        place, xyz, range_m = _places(points.ends, points.point, asked, scene.xyz, sights.origin)
+        candidates = Candidates(points.ends, place, points.weight, range_m)
+        return choose_objects(candidates, cluster(xyz, config.cluster_gap_m), config.cluster_gap_m, farthest_m)
+
+    own = chosen(high, np.ones(len(regions), bool))
+    hit, lying, inner = _judged(high.ends, high.weight, own, low.ends, low.weight)
+    flat = chosen(low, lying) if lying.any() else np.zeros_like(inner)
+    _, xyz, ends = _listed(*high[:2], own, *low[:2], flat, scene.xyz)
+    corners, corner_ends = hulls(xyz, ends)
+    # The object's foot, or the ground that it stands on.
+    feet = within(corners, corner_ends, scene.xyz, low.point, low.ends, inner)
+    return ObjectPoints(*_listed(*high[:2], own, *low[:2], flat | feet, scene.xyz), corners, corner_ends, hit)
+
+
+@kernel(
+    Tuple((array(int64, 1), array(float64, 2), array(float64, 1)))(
+        view(int64, 1), view(int64, 1), view(boolean, 1), view(float64, 2), view(float64, 1)
+    )
+)
+def _places(
+    ends: IndexArray, point: IndexArray, asked: BoolArray, xyz: DoubleArray, camera: DoubleArray
+) -> tuple[IndexArray, DoubleArray, DoubleArray]:
+    """The different points near the regions that are asked for.
+
+    Returns:
+        (K,) which of them each point is, -1 for none; (M, 3) these; (M,) their distances from the camera.
     """
-    around = [_around(region, instances, scene, sight) for region, sight in zip(regions, sights)]
-    above = scene.height_m > config.ground_clearance_m
-    wanted = np.zeros(len(scene.xyz), bool)
-    for index, _ in around:
-        wanted[index] = True
-    found = np.flatnonzero(wanted & above)
-    clusters = cluster(scene.xyz[found], config.cluster_gap_m)
-    place = np.zeros(len(scene.xyz), np.int64)
-    place[found] = np.arange(len(found))
-    objects = []
-    for (index, points), sight in zip(around, sights):
-        foot_m, meets = ground_range(sight, scene.ground, config.max_range_m)
-        farthest_m = BLEED * foot_m + 2.0 if meets and not sight.cut_off else math.inf
-        high = above[index]
-        some = index[high]
-        own = Clusters(*(labels[place[some]] for labels in clusters))
-        chosen = some[choose_object(points.of(high), own, config.cluster_gap_m, farthest_m)]
-        low = index[~high]
-        flat = points.of(~high)
-        if len(chosen):
-            inside = low[flat.inside]
-            chosen = np.union1d(chosen, inside[_within(scene.xyz[chosen, :2], scene.xyz[inside, :2])])
-        else:
-            # What lies flat has nothing above the clearance: then the ground points of the region are the object.
-            own = cluster(flat.xyz, config.cluster_gap_m)
-            chosen = low[choose_object(flat, own, config.cluster_gap_m, farthest_m)]
-        objects.append((chosen, index[points.inside]))
-    return objects
+    place, number = np.full(len(point), -1), np.full(len(xyz), -1)
+    places, range_m, count = np.empty((len(point), 3)), np.empty(len(point)), 0
+    for r in range(len(asked)):
+        for k in range(ends[r], ends[r + 1] if asked[r] else ends[r]):
+            n = point[k]
+            if number[n] < 0:
+                number[n] = count
+                range_m[count] = math.hypot(xyz[n, 0] - camera[0], xyz[n, 1] - camera[1])
+                for axis in range(3):
+                    places[count, axis] = xyz[n, axis]
+                count += 1
+            place[k] = number[n]
+    return place, places[:count], range_m[:count]
 
 
-def _around(
-    region: Region, instances: npt.NDArray[np.uint16], scene: Scene, sight: Sight
-) -> tuple[IndexArray, Candidates]:
-    """Points in the region and around it, so that things which go on outside it are known by that."""
-    height, width = instances.shape
-    x0, y0, x1, y1 = region.bbox
-    margin = 8 + (max(x1 - x0, y1 - y0)) // 4
-    left, top = max(0, x0 - margin), max(0, y0 - margin)
-    right, bottom = min(width, x1 + margin), min(height, y1 + margin)
-    u, v = scene.pixel.T
-    near = np.flatnonzero((u >= left) & (u < right) & (v >= top) & (v < bottom))
-    mask = instances[top:bottom, left:right] == region.id
-    depth_px = cv2.distanceTransform(np.pad(mask, 1).astype(np.uint8), cv2.DIST_L2, 3)
-    weight = depth_px[v[near] - top + 1, u[near] - left + 1].astype(np.float64)
-    weight /= max(float(weight.max(initial=0.0)), 1e-9)
-    range_m = np.hypot(*(scene.xyz[near, :2] - sight.origin[:2]).T)
-    return near, Candidates(scene.xyz[near], range_m, weight > 0, weight)
+@kernel(
+    Tuple((array(boolean, 1), array(boolean, 1), array(boolean, 1)))(
+        view(int64, 1), view(float64, 1), view(boolean, 1), view(int64, 1), view(float64, 1)
+    )
+)
+def _judged(
+    ends: IndexArray, weight: DoubleArray, own: BoolArray, low_ends: IndexArray, low_weight: DoubleArray
+) -> tuple[BoolArray, BoolArray, BoolArray]:
+    """What regions have and lack.
+
+    Returns:
+        (regions,) whether any point fell into each; (regions,) whether it lies flat: it has no point of its own above
+        the clearance, then its ground points are the object; (K,) which low ones are in a region that is not flat.
+    """
+    hit, lying = np.zeros(len(ends) - 1, np.bool_), np.zeros(len(ends) - 1, np.bool_)
+    inner = np.zeros(len(low_weight), np.bool_)
+    for r in range(len(hit)):
+        has = high = low = False
+        for k in range(ends[r], ends[r + 1]):
+            has |= own[k]
+            high |= weight[k] > 0
+        for k in range(low_ends[r], low_ends[r + 1]):
+            low |= low_weight[k] > 0
+            inner[k] = has and low_weight[k] > 0
+        hit[r], lying[r] = high or low, low and not has
+    return hit, lying, inner
 
 
-def _within(object_xy: DoubleArray, xy: DoubleArray) -> BoolArray:
-    """(N,) which ground points lie in the footprint: the object's foot, or the ground that it stands on."""
-    hull = convex_hull(object_xy)
-    if len(hull) < 3:
-        return np.zeros(len(xy), bool)
-    start, edge = hull[:, None], (np.roll(hull, -1, axis=0) - hull)[:, None]
-    left_of = edge[..., 0] * (xy - start)[..., 1] - edge[..., 1] * (xy - start)[..., 0]
-    return np.asarray(np.all(left_of >= 0, axis=0))
+@kernel(
+    Tuple((array(int64, 1), array(float64, 2), array(int64, 1)))(
+        view(int64, 1), view(int64, 1), view(boolean, 1), view(int64, 1), view(int64, 1), view(boolean, 1),
+        view(float64, 2),
+    )
+)  # fmt: skip
+def _listed(
+    ends: IndexArray,
+    point: IndexArray,
+    own: BoolArray,
+    low_ends: IndexArray,
+    low_point: IndexArray,
+    low_own: BoolArray,
+    xyz: DoubleArray,
+) -> tuple[IndexArray, DoubleArray, IndexArray]:
+    """Rows of the scene that are own points of each region, the low ones last; these points; where each one's end."""
+    rows, listed_ends, count = np.empty(len(point) + len(low_point), np.int64), np.zeros(len(ends), np.int64), 0
+    for r in range(len(ends) - 1):
+        for k in range(ends[r], ends[r + 1]):
+            if own[k]:
+                rows[count] = point[k]
+                count += 1
+        for k in range(low_ends[r], low_ends[r + 1]):
+            if low_own[k]:
+                rows[count] = low_point[k]
+                count += 1
+        listed_ends[r + 1] = count
+    listed = np.empty((count, 3))
+    for n in range(count):
+        for axis in range(3):
+            listed[n, axis] = xyz[rows[n], axis]
+    return rows[:count], listed, listed_ends

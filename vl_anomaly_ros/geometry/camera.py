@@ -8,23 +8,59 @@ outside the field of view would fold back into the image.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import TypeVar
+
 import numpy as np
 
 from vl_anomaly_ros.errors import GeometryError
+from vl_anomaly_ros.geometry.projection import BROWN, EQUIDISTANT, PINHOLE, Lens, directions, growing_up_to, pixels
 from vl_anomaly_ros.types import BoolArray, CameraCalibration, DoubleArray
 
-MIN_DEPTH_M = 0.05
-"""Points nearer to the image plane than this, or behind it, have no pixel."""
-
-_MAX_TANGENT = 8.0
-"""Brown-Conrady models are not followed beyond 82.9 degrees off the optical axis."""
-
-_BROWN = ("plumb_bob", "rational_polynomial", "")
+_BROWN_NAMES = ("plumb_bob", "rational_polynomial", "")
+_REMEMBERED = 32
+_Said = TypeVar("_Said")
 
 
-def is_rectified(calibration: CameraCalibration) -> bool:
-    """Whether K alone maps rays to pixels."""
-    return not np.any(calibration.D) and calibration.distortion_model != "equidistant"
+def per_calibration(function: Callable[[CameraCalibration], _Said]) -> Callable[[CameraCalibration], _Said]:
+    """Remember what is said of calibrations: a camera gives the very same object with each of its images."""
+    known: dict[int, tuple[CameraCalibration, _Said]] = {}  # what is held here keeps its id to itself
+
+    @functools.wraps(function)
+    def remembered(calibration: CameraCalibration) -> _Said:
+        seen = known.get(id(calibration))
+        if seen is None:
+            seen = calibration, function(calibration)
+            if len(known) >= _REMEMBERED:
+                known.clear()
+            known[id(calibration)] = seen
+        return seen[1]
+
+    return remembered
+
+
+@per_calibration
+def lens_of(calibration: CameraCalibration) -> Lens:
+    """The calibration as kernels take it.
+
+    Raises:
+        GeometryError: the distortion model is not known.
+    """
+    distorted = bool(np.any(calibration.D))
+    if distorted and calibration.distortion_model not in (*_BROWN_NAMES, "equidistant"):
+        raise GeometryError(
+            f"camera {calibration.frame_id}: expected distortion_model plumb_bob, rational_polynomial or equidistant, "
+            f"got {calibration.distortion_model!r}; recalibrate with one of these or publish the rectified image"
+        )
+    if calibration.distortion_model == "equidistant":
+        model, used = EQUIDISTANT, calibration.D[:4]
+    else:
+        model, used = (BROWN if distorted else PINHOLE), calibration.D[:8]
+    D = tuple(used.tolist()) + (0.0,) * (8 - len(used))
+    (fx, skew, cx), (_, fy, cy) = calibration.K[:2].tolist()
+    limit = 0.0 if model == PINHOLE else growing_up_to(model, D)
+    return Lens(model, fx, skew, cx, fy, cy, D, int(calibration.width), int(calibration.height), limit)
 
 
 def project(calibration: CameraCalibration, xyz: DoubleArray) -> tuple[DoubleArray, BoolArray]:
@@ -46,25 +82,7 @@ def project(calibration: CameraCalibration, xyz: DoubleArray) -> tuple[DoubleArr
     >>> uv.tolist(), seen.tolist()
     ([[75.0, 40.0], [0.0, 0.0]], [True, False])
     """
-    x, y, z = np.asarray(xyz, np.float64).T
-    ok = z > MIN_DEPTH_M
-    if calibration.distortion_model == "equidistant":
-        radius = np.hypot(x, y)
-        angle = np.arctan2(radius, z)
-        ok = (angle <= _equidistant_limit(calibration)) & (radius + np.abs(z) > 1e-9)
-        scale = np.divide(_equidistant(calibration, angle), radius, out=np.zeros_like(radius), where=radius > 1e-12)
-        xn, yn = x * scale, y * scale
-    else:
-        depth = np.where(ok, z, 1.0)
-        xn, yn = x / depth, y / depth
-        if not is_rectified(calibration):
-            ok &= np.hypot(xn, yn) <= _brown_limit(calibration)
-            xn, yn = _brown(calibration, np.where(ok, xn, 0.0), np.where(ok, yn, 0.0))
-    K = calibration.K
-    u = K[0, 0] * xn + K[0, 1] * yn + K[0, 2]
-    v = K[1, 1] * yn + K[1, 2]
-    ok &= (u >= -0.5) & (u < calibration.width - 0.5) & (v >= -0.5) & (v < calibration.height - 0.5)
-    return np.where(ok[:, None], np.stack([u, v], 1), 0.0), ok
+    return pixels(np.ascontiguousarray(xyz, np.float64), lens_of(calibration))
 
 
 def rays(calibration: CameraCalibration, uv: DoubleArray) -> DoubleArray:
@@ -84,83 +102,4 @@ def rays(calibration: CameraCalibration, uv: DoubleArray) -> DoubleArray:
     >>> rays(CameraCalibration(100, 80, K, "camera"), np.array([[50.0, 40.0]])).tolist()
     [[0.0, 0.0, 1.0]]
     """
-    K = calibration.K
-    yd = (np.asarray(uv, np.float64)[:, 1] - K[1, 2]) / K[1, 1]
-    xd = (np.asarray(uv, np.float64)[:, 0] - K[0, 2] - K[0, 1] * yd) / K[0, 0]
-    if calibration.distortion_model == "equidistant":
-        limit = _equidistant_limit(calibration)
-        angles = np.linspace(0.0, limit, 4096)
-        radius = np.hypot(xd, yd)
-        angle = np.interp(radius, _equidistant(calibration, angles), angles)
-        scale = np.divide(np.sin(angle), radius, out=np.zeros_like(radius), where=radius > 1e-12)
-        return np.stack([xd * scale, yd * scale, np.cos(angle)], 1)
-    xn, yn = xd, yd
-    if not is_rectified(calibration):
-        xn, yn = _undistort(calibration, xd, yd)
-    direction = np.stack([xn, yn, np.ones_like(xn)], 1)
-    return np.asarray(direction / np.linalg.norm(direction, axis=1, keepdims=True), np.float64)
-
-
-def _coefficients(calibration: CameraCalibration, count: int) -> DoubleArray:
-    if calibration.distortion_model not in (*_BROWN, "equidistant"):
-        raise GeometryError(
-            f"camera {calibration.frame_id}: expected distortion_model plumb_bob, rational_polynomial or equidistant, "
-            f"got {calibration.distortion_model!r}; recalibrate with one of these or publish the rectified image"
-        )
-    given = np.zeros(count)
-    used = min(count, len(calibration.D))
-    given[:used] = calibration.D[:used]
-    return given
-
-
-def _radial(calibration: CameraCalibration, r2: DoubleArray) -> DoubleArray:
-    k1, k2, _, _, k3, k4, k5, k6 = _coefficients(calibration, 8)
-    top, bottom = 1 + r2 * (k1 + r2 * (k2 + r2 * k3)), 1 + r2 * (k4 + r2 * (k5 + r2 * k6))
-    return np.asarray(top / bottom, np.float64)
-
-
-def _brown(calibration: CameraCalibration, x: DoubleArray, y: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-    p1, p2 = _coefficients(calibration, 4)[2:4]
-    r2 = x * x + y * y
-    radial = _radial(calibration, r2)
-    return (
-        x * radial + 2 * p1 * x * y + p2 * (r2 + 2 * x * x),
-        y * radial + p1 * (r2 + 2 * y * y) + 2 * p2 * x * y,
-    )
-
-
-def _brown_limit(calibration: CameraCalibration) -> float:
-    """Largest undistorted radius up to which the distorted radius keeps growing."""
-    radius = np.linspace(0.0, _MAX_TANGENT, 2000)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        growing = np.diff(radius * _radial(calibration, radius**2)) > 0
-    return float(radius[-1] if growing.all() else radius[int(np.argmin(growing))])
-
-
-def _undistort(calibration: CameraCalibration, xd: DoubleArray, yd: DoubleArray) -> tuple[DoubleArray, DoubleArray]:
-    """Invert `_brown`: the radius from a table, then fixed-point steps for the tangential part."""
-    radius = np.linspace(0.0, _brown_limit(calibration), 4096)
-    distorted = radius * _radial(calibration, radius**2)
-    xn, yn = xd, yd
-    for _ in range(20):
-        p1, p2 = _coefficients(calibration, 4)[2:4]
-        r2 = xn * xn + yn * yn
-        xt = xd - (2 * p1 * xn * yn + p2 * (r2 + 2 * xn * xn))
-        yt = yd - (p1 * (r2 + 2 * yn * yn) + 2 * p2 * xn * yn)
-        rt = np.hypot(xt, yt)
-        scale = np.divide(np.interp(rt, distorted, radius), rt, out=np.ones_like(rt), where=rt > 1e-12)
-        xn, yn = xt * scale, yt * scale
-    return xn, yn
-
-
-def _equidistant(calibration: CameraCalibration, angle: DoubleArray) -> DoubleArray:
-    k1, k2, k3, k4 = _coefficients(calibration, 4)
-    a2 = angle * angle
-    return np.asarray(angle * (1 + a2 * (k1 + a2 * (k2 + a2 * (k3 + a2 * k4)))), np.float64)
-
-
-def _equidistant_limit(calibration: CameraCalibration) -> float:
-    """Largest angle off the optical axis, in radians, up to which the image radius keeps growing."""
-    angle = np.linspace(0.0, np.pi, 2000)
-    growing = np.diff(_equidistant(calibration, angle)) > 0
-    return float(angle[-1] if growing.all() else angle[int(np.argmin(growing))])
+    return directions(np.ascontiguousarray(uv, np.float64), lens_of(calibration))

@@ -1,40 +1,31 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which points of a region are the object: not the background past its edge, not what stands in front of it.
-
-Camera and LiDAR stand apart and masks bleed, so a region also catches points of other things. Three facts tell them
-apart: things are separated by gaps wider than the spacing of the beams, the object lies inside the region while
-background and occluders go on outside it, and the middle of a region is more certainly the object than its rim.
-"""
+"""Which points hang together: by the whole gap between things, and by half of it."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial import cKDTree
+from numba import float64, int32, int64, void
+from numba.types import Tuple
 
-from vl_anomaly_ros.types import BoolArray, DoubleArray, IntArray
+from vl_anomaly_ros.compiled import array, kernel, view
+from vl_anomaly_ros.types import DoubleArray, IntArray
 
 IndexArray = npt.NDArray[np.int64]
-VOXELS_A_GAP = 6
+COLUMNS_A_GAP = 3
 BEAM_SPACING_RAD = 0.008
 """Neighbouring returns of one surface may be this far apart sideways, seen from the sensor (scanners turn by 0.1 to 0.4
 degrees from shot to shot; one may be lost)."""
 VERTICAL_WEIGHT = 0.33
 """Height differences count by so much: beams leave wider gaps up and down a surface than along it."""
-MIN_SHARE = 0.3
-"""A cluster counts as a candidate from this share of the best one's score; of the candidates the nearest is taken."""
-PART_GAPS = 3
-"""Parts of one thing may lie so many gaps apart in range: a bonnet seen at a grazing angle returns nothing between the
-grille and the windscreen. The background is another thing because it goes on outside the region, however close."""
-WHOLE_INSIDE = 0.7
-"""A cluster with less of it inside the region may be the object and what it stands beside."""
-MIN_INSIDE = 0.5
-"""From this share inside the region, a part is the object's own."""
+_BITS = 0xFFFFF
+_NONE = -1
+_LARGEST = 1e15
+_SIDES = ((0, 0), (1, -1), (1, 0), (1, 1), (0, 1))
+"""A cell and half of those around it: with the others it is compared when it is their turn."""
 
 
 class Clusters(NamedTuple):
@@ -47,6 +38,9 @@ class Clusters(NamedTuple):
 def cluster(xyz: DoubleArray, gap_m: float) -> Clusters:
     """Label points that are connected by steps shorter than a gap that grows with range.
 
+    Points one above the other in a narrow column of space are taken as one upright stroke from the lowest to the
+    highest: strokes are few, and of two of them it is known exactly how far they pass each other in height.
+
     Args:
         xyz: (N, 3) metres, level axes near the sensor.
         gap_m: widest step near the sensor; farther off it is range times `BEAM_SPACING_RAD`.
@@ -54,95 +48,166 @@ def cluster(xyz: DoubleArray, gap_m: float) -> Clusters:
     >>> cluster(np.array([[5.0, 0, 0], [5.2, 0, 0], [5.6, 0, 0], [7.0, 0, 0]]), 0.5)
     Clusters(coarse=array([0, 0, 0, 1], dtype=int32), fine=array([0, 0, 1, 2], dtype=int32))
     """
-    if len(xyz) == 0:
-        return Clusters(np.zeros(0, np.int32), np.zeros(0, np.int32))
-    flat = xyz * np.array([1.0, 1.0, VERTICAL_WEIGHT])
-    # One point a voxel keeps the number of pairs small.
-    voxel = np.floor(flat * (VOXELS_A_GAP / gap_m)).astype(np.int64)
-    voxel -= voxel.min(axis=0)
-    size = voxel.max(axis=0) + 1
-    key = (voxel[:, 0] * size[1] + voxel[:, 1]) * size[2] + voxel[:, 2]
-    _, first, back = np.unique(key, return_index=True, return_inverse=True)
-    few = flat[first]
-    spacing = BEAM_SPACING_RAD * np.linalg.norm(xyz[first], axis=1)
-    widest = max(gap_m, float(spacing.max()))
-    pairs = cKDTree(few).query_pairs(widest, output_type="ndarray")
-    step2 = np.sum((few[pairs[:, 0]] - few[pairs[:, 1]]) ** 2, axis=1)
-    beam = np.minimum(spacing[pairs[:, 0]], spacing[pairs[:, 1]])
-    labels = []
-    for gap in (gap_m, gap_m / 2):
-        a, b = pairs[step2 <= np.maximum(beam, gap) ** 2].T
-        graph = csr_array((np.ones(len(a), np.int8), (a, b)), shape=(len(few), len(few)))
-        labels.append(connected_components(graph, directed=False)[1][back.reshape(-1)].astype(np.int32))
-    return Clusters(*labels)
+    stroke, strokes = _strokes(
+        np.ascontiguousarray(xyz, np.float64), gap_m / COLUMNS_A_GAP, gap_m / 2 / VERTICAL_WEIGHT
+    )
+    return Clusters(*_labels(stroke, strokes, gap_m))
 
 
-@dataclass(frozen=True)
-class Candidates:
-    """Points in and around one region, without the ground.
-
-    Attributes:
-        xyz: (N, 3) metres, level axes.
-        range_m: (N,) from the camera, along the ground.
-        inside: (N,) whether the point falls into the region.
-        weight: (N,) how deep inside, 0 (outside, or at the rim) to 1 (the middle).
-    """
-
-    xyz: DoubleArray
-    range_m: DoubleArray
-    inside: BoolArray
-    weight: DoubleArray
-
-    def of(self, chosen: BoolArray) -> Candidates:
-        """Some of them."""
-        return Candidates(self.xyz[chosen], self.range_m[chosen], self.inside[chosen], self.weight[chosen])
+@kernel(int64(int64, array(int64, 1)))
+def _root(node: int, parent: IndexArray) -> int:
+    """The first of those that are connected with a node; ways to it are halved."""
+    while parent[node] != node:
+        parent[node] = parent[parent[node]]
+        node = parent[node]
+    return node
 
 
-def choose_object(points: Candidates, clusters: Clusters, gap_m: float, farthest_m: float = np.inf) -> IndexArray:
-    """Indices of the points that are the object's; empty where no cluster qualifies.
-
-    An object that stands close to a wall or a hedge forms one cluster with it, most of which goes on outside the
-    region: there the finer clusters are used.
-
-    Args:
-        points: in and around the region.
-        clusters: of these points.
-        gap_m: by which they were clustered.
-        farthest_m: where the line of sight through the foot of the region meets the ground. What begins farther off
-            cannot be the object, it is only seen past it.
-    """
-    chosen, share = _choose(points, clusters.coarse, gap_m, farthest_m)
-    if not len(chosen) or share >= WHOLE_INSIDE:
-        return chosen
-    finer, _ = _choose(points, clusters.fine, gap_m, farthest_m)
-    return finer if len(finer) else chosen
+@kernel(void(int64, int64, array(int64, 1)))
+def _join(a: int, b: int, parent: IndexArray) -> None:
+    """Connect two nodes; the first node of all that hang together stays their root."""
+    if parent[a] != parent[b]:  # mostly they are connected already
+        a, b = _root(a, parent), _root(b, parent)
+        parent[max(a, b)] = min(a, b)
 
 
-def _choose(points: Candidates, labels: IntArray, gap_m: float, farthest_m: float) -> tuple[IndexArray, float]:
-    """The object's points by these clusters, and the share of the main cluster that lies inside the region."""
-    if not points.inside.any():
-        return np.zeros(0, np.int64), 0.0
-    parts = int(labels.max()) + 1
-    own = labels[points.inside]
-    inside = np.bincount(own, minlength=parts)
-    weight = np.bincount(own, points.weight[points.inside], minlength=parts)
-    near, far = np.full(parts, np.inf), np.zeros(parts)
-    np.minimum.at(near, own, points.range_m[points.inside])
-    np.maximum.at(far, own, points.range_m[points.inside])
-    share = inside / np.maximum(np.bincount(labels, minlength=parts), 1)
-    score = np.where(near <= farthest_m, weight * share, 0.0)
-    if score.max() <= 0:
-        return np.zeros(0, np.int64), 0.0
-    possible = score >= MIN_SHARE * score.max()
-    main = int(np.argmin(np.where(possible, near, np.inf)))
-    # Other parts of the same thing follow it in range.
-    reach = PART_GAPS * np.maximum(gap_m, BEAM_SPACING_RAD * near)
-    possible = (share >= MIN_INSIDE) & (score > 0)
-    same = np.arange(parts) == main
-    while True:
-        first, last = near[same].min(), far[same].max()
-        grown = same | (possible & (near <= last + reach) & (far >= first - reach))
-        if np.array_equal(grown, same):
+@kernel(int64(float64))
+def _floor(value: float) -> int:
+    """The next lower whole number; 0 for what is none, or too large to be counted on from."""
+    return math.floor(value) if abs(value) < _LARGEST else 0
+
+
+@kernel(int64(int64, int64, int64, view(int64, 2), view(int64, 1)))
+def _slot(i: int, j: int, k: int, cells: IndexArray, table: IndexArray) -> int:
+    """Where a cell's number stands in a hash table, or the empty place where it belongs."""
+    mixed = ((i & _BITS) * 73856093) ^ ((j & _BITS) * 19349663) ^ ((k & _BITS) * 83492791)
+    slot = (mixed ^ (mixed >> 17)) & (len(table) - 1)
+    while table[slot] != _NONE:
+        cell = cells[table[slot]]
+        if cell[0] == i and cell[1] == j and cell[2] == k:
             break
-        same = grown
-    return np.flatnonzero(same[labels] & points.inside), float(share[main])
+        slot = (slot + 1) & (len(table) - 1)
+    return slot
+
+
+@kernel(array(int64, 1)(int64))
+def _table(count: int) -> IndexArray:
+    """An empty hash table for so many cells: at most half of it gets full, so that a search in it ends."""
+    size = 16
+    while size < 2 * count:
+        size *= 2
+    return np.full(size, _NONE)
+
+
+@kernel(Tuple((array(int64, 1), array(float64, 2)))(view(float64, 2), float64, float64), long=True)
+def _strokes(xyz: DoubleArray, width_m: float, gap_m: float) -> tuple[IndexArray, DoubleArray]:
+    """Points of one column of space without a wider gap in height between them.
+
+    Columns are cut into cells as high as the gap: none is wider within a cell, and any is that leaves out a cell.
+
+    Returns:
+        (N,) stroke of each point, and (M, 4) mean x and y, lowest and highest z of each stroke.
+    """
+    cell, cells, table = np.empty(len(xyz), np.int64), np.empty((len(xyz), 3), np.int64), _table(len(xyz))
+    ends, count = np.empty((len(xyz), 2)), 0
+    for n in range(len(xyz)):
+        x, y, z = xyz[n, 0], xyz[n, 1], xyz[n, 2]
+        i, j, k = _floor(x / width_m), _floor(y / width_m), _floor(z / gap_m)
+        slot = _slot(i, j, k, cells, table)
+        if table[slot] == _NONE:
+            table[slot] = count
+            cells[count, 0], cells[count, 1], cells[count, 2] = i, j, k
+            ends[count, 0] = ends[count, 1] = z
+            count += 1
+        cell[n] = table[slot]
+        ends[cell[n], 0], ends[cell[n], 1] = min(ends[cell[n], 0], z), max(ends[cell[n], 1], z)
+    connected = np.arange(count)
+    for c in range(count):
+        below = table[_slot(cells[c, 0], cells[c, 1], cells[c, 2] - 1, cells, table)]
+        if below != _NONE and ends[c, 0] - ends[below, 1] <= gap_m:
+            _join(c, below, connected)
+    number, strokes, found = np.empty(count, np.int64), np.zeros((count, 4)), 0
+    for c in range(count):
+        root = _root(c, connected)  # the first of its stroke
+        if root == c:
+            number[c] = found
+            strokes[found, 2], strokes[found, 3] = ends[c, 0], ends[c, 1]
+            found += 1
+        number[c] = k = number[root]
+        strokes[k, 2], strokes[k, 3] = min(strokes[k, 2], ends[c, 0]), max(strokes[k, 3], ends[c, 1])
+    points = np.zeros(found)
+    for n in range(len(xyz)):
+        cell[n] = k = number[cell[n]]
+        strokes[k, 0] += xyz[n, 0]
+        strokes[k, 1] += xyz[n, 1]
+        points[k] += 1
+    for k in range(found):
+        strokes[k, 0] /= points[k]
+        strokes[k, 1] /= points[k]
+    return cell, strokes[:found]
+
+
+@kernel(array(int32, 1)(view(int64, 1), array(int64, 1)))
+def _counted_up(stroke: IndexArray, parent: IndexArray) -> IntArray:
+    """Labels of the points, counted up in the order of their strokes."""
+    label_of, count = np.empty(len(parent), np.int32), 0
+    for k in range(len(parent)):
+        root = _root(k, parent)  # the first of all that hang together
+        if root == k:
+            label_of[k] = count
+            count += 1
+        label_of[k] = label_of[root]
+    labels = np.empty(len(stroke), np.int32)
+    for n in range(len(stroke)):
+        labels[n] = label_of[stroke[n]]
+    return labels
+
+
+@kernel(Tuple((array(int64, 2), array(int64, 1), array(int64, 1), array(int64, 1)))(view(float64, 2), float64))
+def _cells(strokes: DoubleArray, width_m: float) -> tuple[IndexArray, IndexArray, IndexArray, IndexArray]:
+    """Strokes listed by cells of the ground.
+
+    Returns:
+        (cells, 3) numbers of the cells, their hash table, the newest stroke of each, (strokes,) the one before each.
+    """
+    cells, table, count = np.empty((len(strokes), 3), np.int64), _table(len(strokes)), 0
+    newest, before = np.full(len(strokes), _NONE), np.empty(len(strokes), np.int64)
+    for k in range(len(strokes)):
+        i, j = _floor(strokes[k, 0] / width_m), _floor(strokes[k, 1] / width_m)
+        slot = _slot(i, j, 0, cells, table)
+        if table[slot] == _NONE:
+            table[slot] = count
+            cells[count, 0], cells[count, 1], cells[count, 2] = i, j, 0
+            count += 1
+        before[k], newest[table[slot]] = newest[table[slot]], k
+    return cells[:count], table, newest, before
+
+
+@kernel(Tuple((array(int32, 1), array(int32, 1)))(view(int64, 1), view(float64, 2), float64), long=True)
+def _labels(stroke: IndexArray, strokes: DoubleArray, gap_m: float) -> tuple[IntArray, IntArray]:
+    """Coarse and fine labels of points, by their strokes, see `_strokes`."""
+    count = len(strokes)
+    spacing = BEAM_SPACING_RAD * np.sqrt(strokes[:, 0] ** 2 + strokes[:, 1] ** 2)
+    widest = gap_m
+    for k in range(count):
+        widest = max(widest, spacing[k])
+    cells, table, newest, before = _cells(strokes, widest)
+    coarse, fine = np.arange(count), np.arange(count)
+    for cell in range(len(cells)):
+        for side in range(len(_SIDES)):
+            near = table[_slot(cells[cell, 0] + _SIDES[side][0], cells[cell, 1] + _SIDES[side][1], 0, cells, table)]
+            k = newest[cell] if near != _NONE else _NONE
+            while k != _NONE:
+                x, y, low, high = strokes[k, 0], strokes[k, 1], strokes[k, 2], strokes[k, 3]
+                other = before[k] if near == cell else newest[near]
+                while other != _NONE:
+                    above = max(low - strokes[other, 3], strokes[other, 2] - high, 0.0) * VERTICAL_WEIGHT
+                    step2 = (x - strokes[other, 0]) ** 2 + (y - strokes[other, 1]) ** 2 + above**2
+                    beam = min(spacing[k], spacing[other])
+                    if step2 <= max(beam, gap_m) ** 2:
+                        _join(k, other, coarse)
+                        if step2 <= max(beam, gap_m / 2) ** 2:
+                            _join(k, other, fine)
+                    other = before[other]
+                k = before[k]
+    return _counted_up(stroke, coarse), _counted_up(stroke, fine)

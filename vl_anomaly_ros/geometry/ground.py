@@ -7,29 +7,32 @@ is narrower than the opening window (cars, pallets, planks) cannot pass for grou
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
+from numba import float64, int64
+from numba.types import Tuple
 
-from vl_anomaly_ros.types import DoubleArray
+from vl_anomaly_ros.compiled import array, kernel, view
+from vl_anomaly_ros.geometry.plane import MAX_OFFSET_M, MAX_SLOPE, MIN_CELLS, WAVE, consensus_plane
+from vl_anomaly_ros.geometry.surface import CELL_M, heights, meeting_ranges
+from vl_anomaly_ros.types import BoolArray, DoubleArray
 
-CELL_M = 1.0
 OPENING_CELLS = 3
-MIN_CELLS = 8
-PLANE_RANGE_M = 30.0
-MAX_SLOPE = 0.15
-"""Steepest plane that is believed, as rise over run relative to the prior plane."""
-MAX_OFFSET_M = 0.5
-"""A plane that passes the ego origin farther above or below is not believed."""
 STEP_M = 0.15
-"""A cell belongs to the ground when it departs by no more from the ground around it (a kerb does not)."""
-WAVE = 0.005
-"""... and by so much more per metre of range, for the error of the angles."""
+"""A cell belongs to the ground when it departs by no more from the ground around it (a kerb does not),
+and by `WAVE` more per metre of range."""
 FLAT_M = 0.15
-HYPOTHESES = 200
+LOW_SHARE = 0.05
+DENSE_RANGE_M = 20.0
+DENSE_POINTS = 5000
+MAX_RANGE_M = 500.0
+"""The grid reaches no farther, however far points are used."""
 GROWTH_STEPS = 8
+_BLUR = cv2.getGaussianKernel(9, 1.0)
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Ground:
     Attributes:
         plane: (3,) a, b, c of z = a x + b y + c.
         origin_m: (2,) x, y of the centre of the first cell.
-        residual_m: (nx, ny) what to add to the plane; empty for the plane alone.
+        residual_m: (nx, ny) what to add to the plane, 2 by 2 cells at least; empty for the plane alone.
     """
 
     plane: DoubleArray
@@ -47,12 +50,17 @@ class Ground:
     residual_m: DoubleArray
 
     def z(self, xy: DoubleArray) -> DoubleArray:
-        """Ground height under points: (N, 2) metres to (N,) metres."""
-        base = np.asarray(xy @ self.plane[:2] + self.plane[2], np.float64)
-        if not self.residual_m.size:
-            return base
-        cells = (xy - self.origin_m) / CELL_M
-        return base + np.asarray(ndimage.map_coordinates(self.residual_m, cells.T, order=1, mode="nearest"), np.float64)
+        """Ground height under points: (N, 2) metres to (N,) metres; between cells in proportion, beyond them constant.
+
+        >>> grid = Ground(np.zeros(3), np.zeros(2), np.array([[0.0, 0.0], [0.2, 0.4]]))
+        >>> [round(float(z), 6) for z in grid.z(np.array([[0.5, 0.0], [0.5, 0.5], [9.0, 9.0]]))]
+        [0.1, 0.15, 0.4]
+        """
+        return heights(np.ascontiguousarray(xy, np.float64), self.plane, self.origin_m, self.residual_m)
+
+    def met_by(self, start: DoubleArray, lines: DoubleArray, max_range_m: float) -> tuple[DoubleArray, BoolArray]:
+        """Where lines from one place meet the ground, as distances along it, and whether they do: `meeting_ranges`."""
+        return meeting_ranges(start, lines, max_range_m, self.plane, self.origin_m, self.residual_m)
 
 
 def prior_ground(normal: DoubleArray | None = None) -> Ground:
@@ -76,79 +84,128 @@ def estimate_ground(xyz: DoubleArray, prior: Ground, max_range_m: float = 80.0) 
     Returns:
         The estimate, or `prior` where too few cells hold points near it.
     """
-    range_m = np.hypot(xyz[:, 0], xyz[:, 1])
-    height = xyz[:, 2] - prior.z(xyz[:, :2])
-    near = (np.abs(height) < MAX_OFFSET_M + MAX_SLOPE * range_m) & (range_m < max_range_m)
-    if int(near.sum()) < MIN_CELLS:
-        return prior
-    cells, low = _cell_lows(xyz[near])
+    max_range_m = min(max_range_m, MAX_RANGE_M)
+    xyz = np.ascontiguousarray(xyz, np.float64)
+    cells, low = _cell_lows(xyz, prior.plane, max_range_m, MAX_OFFSET_M, MAX_SLOPE, CELL_M)
     if len(cells) < MIN_CELLS:
         return prior
     centre = np.asarray((cells + 0.5) * CELL_M, np.float64)
-    plane = _plane(centre, low, prior)
-    if plane is None:
+    found, plane = consensus_plane(centre, low, prior.plane)
+    if not found:
         return prior
-    origin = cells.min(axis=0)
-    shape = tuple(int(n) for n in cells.max(axis=0) - origin + 1)
-    where = tuple((cells - origin).T)
+    first = cells.min(axis=0)
+    shape = np.maximum(cells.max(axis=0) - first + 1, 2)
+    i, j = (cells - first).T
     grid, limit = np.full(shape, np.inf), np.zeros(shape)
-    grid[where] = low - centre @ plane[:2] - plane[2]
-    limit[where] = STEP_M + WAVE * np.hypot(centre[:, 0], centre[:, 1])
-    return Ground(plane, (origin + 0.5) * CELL_M, _grow(_open(grid), limit))
+    grid[i, j] = low - centre @ plane[:2] - plane[2]
+    limit[i, j] = STEP_M + WAVE * np.hypot(centre[:, 0], centre[:, 1])
+    return Ground(plane, (first + 0.5) * CELL_M, _grow(_open(grid), limit))
 
 
-def _cell_lows(xyz: DoubleArray) -> tuple[npt.NDArray[np.int64], DoubleArray]:
+@kernel(float64(array(float64, 1), int64))
+def _in_order(values: DoubleArray, rank: int) -> float:
+    """The value that would stand at this place if they were sorted (Hoare's selection); they are moved about."""
+    first, last = 0, len(values) - 1
+    while first < last:
+        pivot = values[(first + last) // 2]
+        i, j = first, last
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while values[j] > pivot:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i, j = i + 1, j - 1
+        if rank <= j:
+            last = j
+        elif rank >= i:
+            first = i
+        else:
+            break
+    return float(values[rank])
+
+
+@kernel(array(int64, 1)(view(float64, 2), view(float64, 1), float64, float64, float64))
+def _near_ground(
+    xyz: DoubleArray, prior: DoubleArray, max_range_m: float, max_offset_m: float, max_slope: float
+) -> npt.NDArray[np.int64]:
+    """Rows of points that may lie on the ground, in range.
+
+    Near a sensor with many beams they lie so close together that an even choice of them says as much as all.
+    """
+    close, far = np.empty(len(xyz), np.int64), np.empty(len(xyz), np.int64)
+    num_close = num_far = 0
+    for n in range(len(xyz)):
+        x, y, z = xyz[n, 0], xyz[n, 1], xyz[n, 2]
+        range_m = math.sqrt(x * x + y * y)
+        height = z - (x * prior[0] + y * prior[1] + prior[2])
+        if not (abs(height) < max_offset_m + max_slope * range_m and range_m < max_range_m):  # nor no number
+            continue
+        if range_m < DENSE_RANGE_M:
+            close[num_close] = n
+            num_close += 1
+        else:
+            far[num_far] = n
+            num_far += 1
+    return np.concatenate((close[: num_close : 1 + num_close // DENSE_POINTS], far[:num_far]))
+
+
+@kernel(
+    Tuple((array(int64, 2), array(float64, 1)))(
+        view(float64, 2), view(float64, 1), float64, float64, float64, float64
+    ),
+    long=True,
+)  # fmt: skip
+def _cell_lows(
+    xyz: DoubleArray,
+    prior: DoubleArray,
+    max_range_m: float,
+    max_offset_m: float,
+    max_slope: float,
+    cell_m: float,
+) -> tuple[npt.NDArray[np.int64], DoubleArray]:
     """Flat cells, (M, 2), and the low end of z in each: the 5 % quantile, proof against stray returns.
 
     In a flat cell half of the points lie near the low end; the foot of a wall or of a car is not ground for sure.
     """
-    index = np.floor(xyz[:, :2] / CELL_M).astype(np.int64)
-    key = (index[:, 0] - index[:, 0].min()) * (np.ptp(index[:, 1]) + 1) + (index[:, 1] - index[:, 1].min())
-    order = np.lexsort((xyz[:, 2], key))
-    first = np.flatnonzero(np.r_[True, np.diff(key[order]) != 0])
-    count = np.diff(np.r_[first, len(order)])
-    chosen = order[first + (0.05 * count).astype(np.int64)]
-    flat = xyz[order[first + count // 2], 2] - xyz[chosen, 2] < FLAT_M
-    return index[chosen[flat]], np.asarray(xyz[chosen[flat], 2], np.float64)
-
-
-def _plane(xy: DoubleArray, z: DoubleArray, prior: Ground) -> DoubleArray | None:
-    """(3,) plane that most cells lie on and few lie under, by random sample consensus; None where cells are too few.
-
-    Nothing is under the ground, so cells below a plane speak against it, while cells above it may be objects. The
-    samples are drawn with a fixed seed: the same cloud gives the same ground.
-    """
-    range_m = np.hypot(xy[:, 0], xy[:, 1])
-    near = range_m < PLANE_RANGE_M
-    if int(near.sum()) < MIN_CELLS:
-        return None
-    A, z, tolerance = np.c_[xy[near], np.ones(int(near.sum()))], z[near], 0.08 + WAVE * range_m[near]
-    triples = np.random.default_rng(0).integers(0, len(z), (HYPOTHESES, 3))
-    # Twice the area of the triangle: thin ones fix no plane.
-    triples = triples[np.abs(np.linalg.det(A[triples])) > 20.0]
-    planes = np.concatenate([prior.plane[None], np.linalg.solve(A[triples], z[triples][..., None])[..., 0]])
-    tilt = planes - prior.plane
-    planes = planes[(np.hypot(tilt[:, 0], tilt[:, 1]) <= MAX_SLOPE) & (np.abs(tilt[:, 2]) <= MAX_OFFSET_M)]
-    error = (z - planes @ A.T) / tolerance
-    score = np.sum(np.abs(error) < 1, axis=1) - np.sum(error < -2, axis=1)
-    # Of two planes that explain about as much, the more level one.
-    tilt = planes - prior.plane
-    best = planes[int(np.argmax(score * (1 - 2 * np.hypot(tilt[:, 0], tilt[:, 1]))))]
-    for _ in range(3):
-        on = np.abs(z - A @ best) < tolerance
-        if int(on.sum()) < MIN_CELLS:
-            return None
-        # A weak pull to what was found keeps a narrow or one-sided view from tilting the plane.
-        pull = np.diag([50.0, 50.0, 0.5])
-        best = np.linalg.solve(A[on].T @ A[on] + pull, A[on].T @ z[on] + pull @ best)
-    return np.asarray(best, np.float64)
+    rows = _near_ground(xyz, prior, max_range_m, max_offset_m, max_slope)
+    if len(rows) == 0:
+        return np.empty((0, 2), np.int64), np.empty(0)
+    i, j = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    for n in range(len(rows)):
+        i[n], j[n] = math.floor(xyz[rows[n], 0] / cell_m), math.floor(xyz[rows[n], 1] / cell_m)
+    first_i, first_j, columns = i.min(), j.min(), j.max() - j.min() + 1
+    key = (i - first_i) * columns + (j - first_j)
+    begin = np.zeros(key.max() + 2, np.int64)
+    for n in range(len(rows)):
+        begin[key[n] + 1] += 1
+    begin = np.cumsum(begin)
+    end, z = begin[:-1].copy(), np.empty(len(rows))
+    for n in range(len(rows)):
+        z[end[key[n]]] = xyz[rows[n], 2]
+        end[key[n]] += 1
+    cells, low, found = np.empty((len(rows), 2), np.int64), np.empty(len(rows)), 0
+    for k in range(len(end)):
+        count = end[k] - begin[k]
+        if count == 0:
+            continue
+        here = z[begin[k] : end[k]]
+        middle = _in_order(here, count // 2)
+        lowest = _in_order(here, int(LOW_SHARE * count))
+        if middle - lowest < FLAT_M:
+            cells[found, 0], cells[found, 1] = k // columns + first_i, k % columns + first_j
+            low[found] = lowest
+            found += 1
+    return cells[:found].copy(), low[:found].copy()
 
 
 def _open(grid: DoubleArray) -> DoubleArray:
     """Grey opening that ignores empty (inf) cells; they stay empty."""
-    eroded = ndimage.minimum_filter(grid, OPENING_CELLS, mode="nearest")
-    dilated = ndimage.maximum_filter(np.where(np.isinf(eroded), -np.inf, eroded), OPENING_CELLS, mode="nearest")
-    return np.where(np.isinf(grid), np.inf, dilated)
+    window = np.ones((OPENING_CELLS, OPENING_CELLS), np.uint8)
+    eroded = cv2.erode(grid, window, borderType=cv2.BORDER_REPLICATE)
+    dilated = cv2.dilate(np.where(np.isinf(eroded), -np.inf, eroded), window, borderType=cv2.BORDER_REPLICATE)
+    return np.asarray(np.where(np.isinf(grid), np.inf, dilated), np.float64)
 
 
 def _grow(grid: DoubleArray, limit: DoubleArray) -> DoubleArray:
@@ -157,10 +214,18 @@ def _grow(grid: DoubleArray, limit: DoubleArray) -> DoubleArray:
     So the ground may climb away from the plane little by little, but it does not jump onto things.
     """
     surface = np.zeros_like(grid)
+    ground = np.zeros(grid.shape, bool)
     for _ in range(GROWTH_STEPS):
-        ground = np.abs(grid - surface) < limit
-        weight = ndimage.gaussian_filter(ground.astype(np.float64), 1.0, mode="constant")
-        value = ndimage.gaussian_filter(np.where(ground, grid, 0.0), 1.0, mode="constant")
+        grown = np.abs(grid - surface) < limit
+        if np.array_equal(grown, ground):
+            break
+        ground = grown
+        weight, value = (_smooth(np.where(ground, of, 0.0)) for of in (1.0, grid))
         # Away from known cells it fades to the plane.
         surface = value / np.maximum(weight, 0.02)
     return np.asarray(surface, np.float64)
+
+
+def _smooth(grid: DoubleArray) -> DoubleArray:
+    """Gaussian blur by one cell; beyond the border lies 0."""
+    return np.asarray(cv2.sepFilter2D(grid, -1, _BLUR, _BLUR, borderType=cv2.BORDER_CONSTANT), np.float64)

@@ -3,133 +3,152 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
+from numba import boolean, float64, int64
+from numba.types import Tuple
 
-from vl_anomaly_ros.geometry.boxes import MIN_SIZE_M, convex_hull, distance_to_polygon, half_turn
-from vl_anomaly_ros.geometry.camera import rays
+from vl_anomaly_ros.compiled import array, kernel, view
+from vl_anomaly_ros.geometry.boxes import MIN_SIZE_M, half_turn, turned_covariances
 from vl_anomaly_ros.geometry.ground import Ground
-from vl_anomaly_ros.types import CameraCalibration, DepthStatus, DoubleArray, HazardZone, Region
+from vl_anomaly_ros.geometry.polygons import distances, hulls
+from vl_anomaly_ros.geometry.sights import Sights, ground_ranges
+from vl_anomaly_ros.types import DepthStatus, DoubleArray, HazardZone
 
+FAN_RAD = 0.1
+"""How finely the arcs of a wedge are followed."""
 PITCH_MARGIN_RAD = 0.02
 """A vehicle that brakes, or a road that rises, brings the foot of an object closer than level ground predicts."""
 
 
-@dataclass(frozen=True)
-class Sight:
-    """Where a region is seen: lines of sight through the rim of its bounding box.
-
-    Attributes:
-        origin: (3,) camera, level axes.
-        directions: (N, 3) unit vectors, level axes; empty where the camera is not calibrated.
-        axis: (3,) optical axis, level axes.
-        cut_off: whether the lowest line of sight lies at the border of the image, so the foot may be below it.
-    """
-
-    origin: DoubleArray
-    directions: DoubleArray
-    axis: DoubleArray
-    cut_off: bool
-
-
-def sight_of(
-    region: Region, calibration: CameraCalibration | None, origin: DoubleArray, R_level_camera: DoubleArray
-) -> Sight:
-    """Lines of sight of a region's bounding box, sampled along its rim."""
-    axis = R_level_camera[:, 2]
-    if calibration is None:
-        return Sight(origin, np.zeros((0, 3)), axis, cut_off=True)
-    x0, y0, x1, y1 = region.bbox
-    u, v = np.linspace(x0 - 0.5, max(x1, x0 + 1) - 0.5, 9), np.linspace(y0 - 0.5, max(y1, y0 + 1) - 0.5, 9)
-    rim = np.concatenate([[[a, b] for a in u for b in (v[0], v[-1])], [[a, b] for a in (u[0], u[-1]) for b in v]])
-    directions = rays(calibration, rim) @ R_level_camera.T
-    lowest = rim[int(np.argmin(directions[:, 2]))]
-    cut_off = bool(
-        lowest[0] <= 0 or lowest[1] <= 0 or lowest[0] >= calibration.width - 1 or lowest[1] >= calibration.height - 1
-    )
-    return Sight(origin, directions, axis, cut_off)
-
-
-def ground_range(sight: Sight, ground: Ground, max_range_m: float, pitch_margin: float = 0.0) -> tuple[float, bool]:
-    """Where the lowest line of sight meets the ground, as distance along the ground from the camera.
-
-    Returns:
-        The distance (`max_range_m` at most), and whether it meets the ground within it.
-    """
-    if not len(sight.directions):
-        return max_range_m, False
-    flat = np.hypot(sight.directions[:, 0], sight.directions[:, 1])
-    lowest = sight.directions[int(np.argmin(sight.directions[:, 2] / np.maximum(flat, 1e-9)))]
-    run = max(float(np.hypot(lowest[0], lowest[1])), 1e-9)
-    slope = math.tan(max(math.atan2(lowest[2], run) - pitch_margin, -math.pi / 2 + 1e-6))
-    steps = np.concatenate([[0.0], np.geomspace(0.2, max_range_m, 400)])
-    along = sight.origin[:2] + steps[:, None] * lowest[:2] / run
-    below = sight.origin[2] + steps * slope <= ground.z(along)
-    if not below.any():
-        return max_range_m, False
-    # The last step above the ground: rather too near than too far.
-    return float(steps[max(int(np.argmax(below)) - 1, 0)]), True
-
-
-def wedge_zone(
-    sight: Sight, ground: Ground | None, max_range_m: float, ids: tuple[int, int], reason: str, ego: DoubleArray
-) -> HazardZone:
-    """The zone of a region whose depth is unknown: from where it may first stand to the end of the range.
+def wedge_zones(
+    sights: Sights, ground: Ground | None, max_range_m: float, ids: Sequence[int], reasons: Sequence[str]
+) -> list[HazardZone]:
+    """Zones of regions whose depth is unknown: from where each may first stand to the end of the range.
 
     Args:
-        sight: lines of sight of the region.
+        sights: lines of sight of the regions, in axes whose origin is the ego.
         ground: where things stand; None where the height of the camera is not known.
-        max_range_m: end of the wedge.
-        ids: of the zone and of the region.
-        reason: why there is no depth.
-        ego: (2,) ego origin.
+        max_range_m: end of the wedges.
+        ids: of the regions and their zones.
+        reasons: why there is no depth.
     """
-    near, meets = (0.0, False) if ground is None else ground_range(sight, ground, max_range_m, PITCH_MARGIN_RAD)
-    # A foot hidden below the image, or no ground under the region (it hangs, or the road falls): it may be at hand.
-    near = 0.0 if sight.cut_off or not meets else min(near, max_range_m - 1.0)
-    heading = sight.directions if len(sight.directions) else sight.axis[None]
-    middle = math.atan2(float(heading[:, 1].mean()), float(heading[:, 0].mean()))
-    if len(sight.directions):
-        bearing = np.arctan2(heading[:, 1], heading[:, 0]) - middle
-        bearing = np.remainder(bearing + math.pi, 2 * math.pi) - math.pi
-        low, high = float(bearing.min()), float(bearing.max())
-    else:
-        low, high = -math.pi / 2, math.pi / 2
-    fan = middle + np.linspace(low, high, max(3, int((high - low) / 0.1) + 2))
-    circle = np.stack([np.cos(fan), np.sin(fan)], 1)
-    rim = np.concatenate([near * circle, max_range_m * circle]) + sight.origin[:2]
-    # A pixel-thin wedge still gets an area.
-    across = np.array([-math.sin(middle), math.cos(middle)]) * MIN_SIZE_M / 2
-    polygon = convex_hull(np.concatenate([rim, rim + across, rim - across]))
-    along_axis, across_axis = np.array([math.cos(middle), math.sin(middle)]), across / (MIN_SIZE_M / 2)
-    a, c = polygon @ along_axis, polygon @ across_axis
-    centre = along_axis * (a.min() + a.max()) / 2 + across_axis * (c.min() + c.max()) / 2
-    length, width = float(np.ptp(a)), float(np.ptp(c))
-    rise = heading[:, 2] / np.maximum(np.hypot(heading[:, 0], heading[:, 1]), 1e-3)
-    lowest = float(np.clip(sight.origin[2] + rise.min() * max_range_m, -max_range_m, sight.origin[2]))
-    floor = lowest if ground is None else float(ground.z(polygon).min())
-    top = float(max(sight.origin[2] + rise.max() * max_range_m, sight.origin[2] + rise.max() * near))
-    z_range = (floor, float(np.clip(top, floor + MIN_SIZE_M, floor + max_range_m)))
-    size_z = z_range[1] - z_range[0]
-    yaw = half_turn(middle)
+    if not ids:
+        return []
+    near_m = np.zeros(len(ids))
+    if ground is not None:
+        near_m, meets = ground_ranges(sights, ground, max_range_m, PITCH_MARGIN_RAD)
+        # A foot hidden below the image, or no ground under the region (it hangs, or the road falls): it may be at hand.
+        hidden = ~meets | sights.cut_off
+        near_m = np.where(hidden, 0.0, np.minimum(near_m, max_range_m - 1.0))
+    origin, calibrated = sights.origin, sights.directions.size > 0
+    directions = sights.directions if calibrated else np.tile(sights.axis, (len(ids), 1, 1))
+    rim, rim_ends, aims = _sectors(directions, calibrated, near_m, max_range_m, origin, MIN_SIZE_M)
+    corners, ends = hulls(rim, rim_ends)
+    which = np.repeat(np.arange(len(ids)), np.diff(ends))
+    middle, lowest_rise, highest_rise = np.ascontiguousarray(aims.T)
+    x, y, cos, sin = corners[:, 0], corners[:, 1], np.cos(middle).take(which), np.sin(middle).take(which)
+    along, across = x * cos + y * sin, y * cos - x * sin
+    extents = [each.reduceat(side, ends[:-1]) for side in (along, across) for each in (np.minimum, np.maximum)]
+    lowest = np.clip(origin[2] + lowest_rise * max_range_m, -max_range_m, origin[2])
+    floor = lowest if ground is None else np.minimum.reduceat(ground.z(corners), ends[:-1])
+    top = origin[2] + np.maximum(highest_rise * max_range_m, highest_rise * near_m)
+    top = np.clip(top, floor + MIN_SIZE_M, floor + max_range_m)
+    nearest, farthest, right, left = extents
+    sides = np.stack([farthest - nearest, left - right, top - floor], 1)
+    covariances = turned_covariances(sides**2 / 12, middle)  # anywhere in the box alike
+    numbers = np.stack([middle, *extents, floor, top, distances(corners, ends)], 1).tolist()
+    return [
+        _wedge_zone(corners[a:b], of_this, covariance, number, reason)
+        for (a, b), of_this, covariance, number, reason in zip(
+            itertools.pairwise(ends.tolist()), numbers, covariances, ids, reasons
+        )
+    ]
+
+
+@kernel(
+    Tuple((array(float64, 2), array(int64, 1), array(float64, 2)))(
+        view(float64, 3), boolean, view(float64, 1), float64, view(float64, 1), float64
+    )
+)
+def _sectors(
+    directions: DoubleArray,
+    calibrated: bool,
+    near_m: DoubleArray,
+    max_range_m: float,
+    origin: DoubleArray,
+    width_m: float,
+) -> tuple[DoubleArray, npt.NDArray[np.int64], DoubleArray]:
+    """Places all around the sectors of the ground that regions may stand on.
+
+    Args:
+        directions: (N, rays, 3) lines of sight; of a camera that is not calibrated (N, 1, 3), its axis.
+        calibrated: whether it is; else all that is ahead is meant.
+        near_m: (N,) where each sector begins.
+        max_range_m: where all end.
+        origin: (3,) the camera.
+        width_m: what is thinner still gets an area.
+
+    Returns:
+        Places, sector after sector, and (N + 1,) where each sector's end; and (N, 3) the bearing of its middle, and the
+        lowest and the highest slope of its lines of sight.
+    """
+    most = int(2 * math.pi / FAN_RAD) + 3
+    places, ends, aims = (
+        np.empty((len(near_m) * most * 6, 2)),
+        np.zeros(len(near_m) + 1, np.int64),
+        np.empty((len(near_m), 3)),
+    )
+    count = 0
+    for r in range(len(near_m)):
+        rays = directions[r]
+        middle = math.atan2(rays[:, 1].mean(), rays[:, 0].mean())
+        low, high = (math.inf, -math.inf) if calibrated else (-math.pi / 2, math.pi / 2)
+        aims[r, 0], aims[r, 1], aims[r, 2] = middle, math.inf, -math.inf
+        for n in range(len(rays)):
+            rise = rays[n, 2] / max(math.sqrt(rays[n, 0] ** 2 + rays[n, 1] ** 2), 1e-3)
+            aims[r, 1], aims[r, 2] = min(aims[r, 1], rise), max(aims[r, 2], rise)
+            if calibrated:
+                bearing = (math.atan2(rays[n, 1], rays[n, 0]) - middle + math.pi) % (2 * math.pi) - math.pi
+                low, high = min(low, bearing), max(high, bearing)
+        across_x, across_y = -math.sin(middle) * width_m / 2, math.cos(middle) * width_m / 2
+        steps = min(max(3, int((high - low) / FAN_RAD) + 2), most)
+        for n in range(steps):
+            bearing = middle + low + (high - low) * (n / (steps - 1))
+            for range_m in (near_m[r], max_range_m):
+                x, y = origin[0] + range_m * math.cos(bearing), origin[1] + range_m * math.sin(bearing)
+                for side in (-1, 1):
+                    places[count, 0], places[count, 1] = x + side * across_x, y + side * across_y
+                    count += 1
+        ends[r + 1] = count
+    return places[:count], ends, aims
+
+
+def _wedge_zone(
+    polygon: DoubleArray, reach: Sequence[float], covariance: DoubleArray, number: int, reason: str
+) -> HazardZone:
+    """One of them: its polygon, the bearing of its middle, its reach along that, across it and up, its distance."""
+    middle, nearest, farthest, right, left, low, high, distance_m = reach
+    along, across = (nearest + farthest) / 2, (left + right) / 2
+    c, s = math.cos(middle), math.sin(middle)
+    length, width, yaw = farthest - nearest, left - right, half_turn(middle)
     if width > length:
         length, width, yaw = width, length, half_turn(middle + math.pi / 2)
-    axes = np.array([[math.cos(yaw), -math.sin(yaw), 0], [math.sin(yaw), math.cos(yaw), 0], [0, 0, 1]])
-    # Anywhere in the box alike.
-    spread = np.diag([length**2, width**2, size_z**2]) / 12
     return HazardZone(
-        ids[0],
-        ids[1],
-        DepthStatus.UNKNOWN,
-        reason,
-        (float(centre[0]), float(centre[1]), (z_range[0] + z_range[1]) / 2),
-        (length, width, size_z),
-        yaw,
-        axes @ spread @ axes.T,
-        polygon,
-        z_range,
-        distance_to_polygon(polygon, ego),
-        np.zeros(0, np.int64),
+        id=number,
+        region_id=number,
+        status=DepthStatus.UNKNOWN,
+        reason=reason,
+        center_m=(c * along - s * across, s * along + c * across, (low + high) / 2),
+        size_m=(length, width, high - low),
+        yaw_rad=yaw,
+        position_covariance=covariance,
+        footprint_m=polygon,
+        z_range_m=(low, high),
+        distance_m=distance_m,
+        point_indices=np.zeros(0, np.int64),
     )
