@@ -3,11 +3,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from vl_anomaly_ros.overlay import draw_overlay, region_text, zone_text
-from vl_anomaly_ros.types import AnomalyLabel, DepthStatus, Frame, FrameResult, HazardZone, NameSource, Region
+from vl_anomaly_ros.types import (
+    AnomalyLabel,
+    DepthStatus,
+    Frame,
+    FrameResult,
+    GivenPictures,
+    HazardZone,
+    NameSource,
+    Region,
+)
 
 H, W = 200, 400
 
@@ -38,10 +49,7 @@ def result(zones: tuple[HazardZone, ...]) -> FrameResult:
     return FrameResult(
         frame=frame,
         ok=True,
-        probability=(instances > 0).astype(np.float32),
-        mask=(instances > 0).astype(np.uint8) * 255,
-        instances=instances,
-        segmentation=instances.astype(np.uint8),
+        pictures=GivenPictures(instances=instances),
         regions=(region,),
         zones=zones,
         zone_frame="base_link",
@@ -88,3 +96,23 @@ def test_lines_at_the_same_place_do_not_cover_each_other() -> None:
     rows_of_one = np.flatnonzero(np.any(draw_overlay(one) == 24, axis=(1, 2)))
     rows_of_both = np.flatnonzero(np.any(draw_overlay(both) == 24, axis=(1, 2)))
     assert len(rows_of_both) > 1.5 * len(rows_of_one)
+
+
+def test_the_tint_is_a_weighted_mean_with_red() -> None:
+    judged = result((zone(DepthStatus.MEASURED, 12.0),))
+    assert draw_overlay(judged)[110, 150].tolist() == [int(0.6 * 100 + 0.4 * c) for c in (255, 64, 64)]
+
+
+def test_areas_beyond_the_maximum_are_told_by_their_number() -> None:
+    region = Region(2, (0, 0, 9, 9), 40, (4.0, 4.0), 0.5, (0.0, 0.0, 0.0), merged=7)
+    assert region_text(region, zone(DepthStatus.UNKNOWN, 0.0)) == "7 more areas 0.50, depth unknown"
+
+
+def test_an_image_that_is_a_view_of_bgr_is_drawn_on_alike() -> None:
+    rgb = np.random.default_rng(0).integers(0, 256, (H, W, 3), np.uint8)
+    whole = result((zone(DepthStatus.MEASURED, 12.0),))
+    pictures = [
+        draw_overlay(replace(whole, frame=replace(whole.frame, image=image)))
+        for image in (rgb, np.ascontiguousarray(rgb[:, :, ::-1])[:, :, ::-1])
+    ]
+    np.testing.assert_array_equal(pictures[0], pictures[1])

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import cv2
 import numpy as np
 
-from vl_anomaly_ros.types import ByteArray, DepthStatus, FrameResult, HazardZone, Region
+from vl_anomaly_ros.types import ByteArray, DepthStatus, FrameResult, HazardZone, Region, bgr_behind
 
 # RGB. The markers use the same colours.
 STATUS_COLOURS: dict[DepthStatus, tuple[int, int, int]] = {
@@ -19,6 +20,8 @@ STATUS_COLOURS: dict[DepthStatus, tuple[int, int, int]] = {
 }
 _MASK_COLOUR = (255, 64, 64)
 _MASK_WEIGHT = 0.4
+# (1, 256, 3): what each value of each channel becomes.
+_TINTED = np.uint8(np.arange(256)[None, :, None] * (1.0 - _MASK_WEIGHT) + np.array(_MASK_COLOUR) * _MASK_WEIGHT)
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 
 
@@ -30,9 +33,14 @@ def zone_text(zone: HazardZone | None) -> str:
     return distance if zone.status is DepthStatus.MEASURED else f"{distance} {zone.status.name.lower()}"
 
 
+def zone_name(region: Region) -> str:
+    """The name of a region for people."""
+    return f"{region.merged} more areas" if region.merged > 1 else region.label.name or "unnamed"
+
+
 def region_text(region: Region, zone: HazardZone | None) -> str:
     """The line beside a region: name, probability, distance."""
-    return f"{region.label.name or 'unnamed'} {region.probability:.2f}, {zone_text(zone)}"
+    return f"{zone_name(region)} {region.probability:.2f}, {zone_text(zone)}"
 
 
 def draw_overlay(result: FrameResult) -> ByteArray:
@@ -44,31 +52,45 @@ def draw_overlay(result: FrameResult) -> ByteArray:
     Returns:
         (H, W, 3) uint8 RGB, of the image's size; the frame's own image is not changed.
     """
-    picture: ByteArray = result.frame.image.copy()
+    image, bgr = result.frame.image, bgr_behind(result.frame.image)
+    picture = image.copy() if bgr is None else cast("ByteArray", cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
     if not result.ok:
         _banner(picture, f"UNKNOWN: {result.reason}")
         return picture
-    _shade(picture, result.mask)
+    insides = {region.id: _inside(result, region) for region in result.regions}
+    for region in result.regions:
+        _shade(picture, _box(region), insides[region.id])
     zones = {zone.region_id: zone for zone in sorted(result.zones, key=lambda z: -z.distance_m)}  # the nearest stays
     scale, thick = _text_size(picture)
     taken: list[tuple[int, int, int, int]] = []
+    words = []
     for region in sorted(result.regions, key=lambda r: r.area_px):
         zone = zones.get(region.id)
         colour = STATUS_COLOURS[DepthStatus.UNKNOWN if zone is None else zone.status]
+        words.append((region_text(region, zone), region.bbox[:2], colour))
         x0, y0, x1, y1 = region.bbox
-        mask = (result.instances[y0:y1, x0:x1] == region.id).astype(np.uint8)
-        contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))
+        contours, _ = cv2.findContours(insides[region.id], cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x0, y0))
         cv2.drawContours(picture, contours, -1, colour, thick)
         cv2.rectangle(picture, (x0, y0), (x1 - 1, y1 - 1), colour, 1)
-        _text(picture, region_text(region, zone), (x0, y0), colour, scale, thick, taken)
+    for line, corner, colour in words:  # last, so that no contour runs through them
+        _text(picture, line, corner, colour, scale, thick, taken)
     return picture
 
 
-def _shade(picture: ByteArray, mask: ByteArray) -> None:
-    """Tint the anomalous pixels in place."""
-    anomalous = mask > 0
-    tint = np.array(_MASK_COLOUR, np.float32) * _MASK_WEIGHT
-    picture[anomalous] = (picture[anomalous] * (1.0 - _MASK_WEIGHT) + tint).astype(np.uint8)
+def _box(region: Region) -> tuple[slice, slice]:
+    x0, y0, x1, y1 = region.bbox
+    return slice(y0, y1), slice(x0, x1)
+
+
+def _inside(result: FrameResult, region: Region) -> ByteArray:
+    """Which pixels of the region's box belong to it."""
+    inside: ByteArray = (result.instances[_box(region)] == region.id).view(np.uint8)
+    return inside
+
+
+def _shade(picture: ByteArray, box: tuple[slice, slice], inside: ByteArray) -> None:
+    """Tint the pixels of a box that are not 0 in `inside`, in place."""
+    cv2.copyTo(cv2.LUT(picture[box], _TINTED), inside, picture[box])
 
 
 def _text_size(picture: ByteArray) -> tuple[float, int]:

@@ -4,11 +4,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
-from vl_anomaly_ros.perception.naming import UNNAMED, extended_segmentation, name_regions, pooled_features
+from vl_anomaly_ros.errors import DataError
+from vl_anomaly_ros.perception.areas import cell_of
+from vl_anomaly_ros.perception.naming import (
+    UNNAMED,
+    extended_names,
+    extended_segmentation,
+    name_regions,
+    pooled_features,
+)
 from vl_anomaly_ros.perception.regions import Regions, find_regions
 from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
 from vl_anomaly_ros.types import AnomalyLabel, FloatArray, IntArray, NameSource, Region, ScoreMap
@@ -23,8 +33,9 @@ def regions_of(instances: IntArray) -> Regions:
         ScoreMap(
             (instances > 0).astype(np.float32),
             np.zeros((3, 1, 1), np.float32),
-            np.zeros(instances.shape, np.int32),
+            np.zeros((1, 1), np.int32),
             np.zeros((1, 1, 1), np.float32),
+            *instances.shape[::-1],
         ),
         threshold=0.5,
         min_area_px=1,
@@ -60,6 +71,12 @@ def named(
         min_confidence=min_confidence,
         runners_up=runners_up,
     )
+
+
+def extended(
+    class_map: IntArray, found: Regions, regions: tuple[Region, ...], known: tuple[str, ...]
+) -> tuple[npt.NDArray[Any], tuple[str, ...]]:
+    return extended_segmentation(class_map, found, regions, known), extended_names(regions, known)[0]
 
 
 def unit(index: int) -> FloatArray:
@@ -100,6 +117,53 @@ def test_runners_up_follow_in_order_and_number(two: Regions) -> None:
     assert named(two, features(graded, graded), min_confidence=0.1, runners_up=0)[0].label.runners_up == ()
 
 
+@pytest.mark.parametrize(("min_confidence", "names"), [(0.1, ["sofa"]), (0.99, ["dog", "sofa"])])
+def test_a_short_dictionary_is_all_runners_up(two: Regions, min_confidence: float, names: list[str]) -> None:
+    short = replace(VOCABULARY, candidates=("dog", "sofa"))
+    label = name_regions(
+        two,
+        features(unit(0), unit(1)),
+        short,
+        CANDIDATES[:2],
+        logit_scale=1,
+        min_confidence=min_confidence,
+        runners_up=9,
+    )[0].label
+    assert [name for name, _ in label.runners_up] == names
+
+
+@pytest.mark.parametrize("candidates", [CANDIDATES[:3], CANDIDATES[:, :4], np.eye(4, 6, dtype=np.float32)])
+def test_candidates_that_do_not_fit_are_refused(two: Regions, candidates: FloatArray) -> None:
+    with pytest.raises(DataError, match="candidates: expected 4x5 float32"):
+        name_regions(
+            two,
+            features(unit(0), unit(1)),
+            VOCABULARY,
+            candidates,
+            logit_scale=1,
+            min_confidence=0,
+            runners_up=1,
+        )
+
+
+@pytest.mark.parametrize("number", [1, 5, 30])
+def test_confidence_is_the_softmax_over_all_candidates(two: Regions, number: int) -> None:
+    rng = np.random.default_rng(number)
+    rows = rng.normal(size=(number, 7)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    words = tuple(f"word {i}" for i in range(number))
+    clip_features = rng.normal(size=(7, 3, 5)).astype(np.float32)
+    logits = 13 * pooled_features(two, clip_features) @ rows.T.astype(np.float64)
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    vocabulary = replace(VOCABULARY, candidates=words)
+    found = name_regions(two, clip_features, vocabulary, rows, logit_scale=13, min_confidence=0, runners_up=3)
+    for region, confidences in zip(found, expected):
+        order = np.argsort(-confidences, kind="stable")[:4]
+        ranked = ((region.label.name, region.label.confidence), *region.label.runners_up)
+        assert [name for name, _ in ranked] == [words[i] for i in order]
+        assert [confidence for _, confidence in ranked] == pytest.approx(confidences[order], rel=1e-9)
+
+
 def test_equally_good_names_go_by_the_dictionary(two: Regions) -> None:
     label = named(two, features(unit(4), unit(4)), min_confidence=0)[0].label
     assert label.name == "dog"
@@ -135,7 +199,7 @@ def test_features_of_zero_length_name_nothing(two: Regions) -> None:
 def test_segmentation_takes_anomaly_names_after_the_known_classes(two: Regions) -> None:
     class_map = np.ones((8, 16), np.int32)
     regions = named(two, features(unit(0), unit(4)))
-    segmentation, names = extended_segmentation(class_map, two, regions, ("road", "sky"))
+    segmentation, names = extended(class_map, two, regions, ("road", "sky"))
     assert names == ("road", "sky", "dog", UNNAMED)
     assert segmentation.dtype == np.uint8
     np.testing.assert_array_equal(segmentation == 2, two.instances == 1)
@@ -145,35 +209,56 @@ def test_segmentation_takes_anomaly_names_after_the_known_classes(two: Regions) 
 
 def test_two_regions_of_one_name_share_an_index(two: Regions) -> None:
     regions = named(two, features(unit(1), unit(1)))
-    segmentation, names = extended_segmentation(np.zeros((8, 16), np.int32), two, regions, ("road",))
+    segmentation, names = extended(np.zeros((8, 16), np.int32), two, regions, ("road",))
     assert names == ("road", "sofa")
     assert np.all(segmentation[two.mask != 0] == 1)
 
 
 def test_an_anomaly_never_becomes_a_known_class(two: Regions) -> None:
     regions = named(two, features(unit(3), unit(3)))
-    segmentation, names = extended_segmentation(np.zeros((8, 16), np.int32), two, regions, ("street",))
+    segmentation, names = extended(np.zeros((8, 16), np.int32), two, regions, ("street",))
     assert names == ("street", "street")
     assert np.all(segmentation[two.mask != 0] == 1)
 
 
-def test_areas_beyond_the_maximum_are_unknown() -> None:
-    probability = np.array([[1, 1, 0, 1]], np.float32)
+def test_areas_beyond_the_maximum_get_no_name() -> None:
+    probability = np.array([[1, 1, 1, 0, 1, 1, 0, 1]], np.float32)
     score_map = ScoreMap(
-        probability, np.zeros((3, 1, 1), np.float32), np.zeros((1, 4), np.int32), np.zeros((5, 1, 1), np.float32)
+        probability, np.zeros((3, 1, 1), np.float32), np.zeros((1, 1), np.int32), np.zeros((5, 1, 1), np.float32), 8, 1
     )
-    found = find_regions(score_map, threshold=0.5, min_area_px=1, max_regions=1)
+    found = find_regions(score_map, threshold=0.5, min_area_px=1, max_regions=2)
     regions = named(found, unit(0)[:, None, None])
-    segmentation, names = extended_segmentation(score_map.class_map, found, regions, ("road",))
+    assert [region.label.name for region in regions] == ["dog", ""]
+    assert regions[1].label == AnomalyLabel()
+    segmentation, names = extended(score_map.class_map, found, regions, ("road",))
     assert names == ("road", "dog", UNNAMED)
-    assert segmentation.tolist() == [[1, 1, 0, 2]]
+    assert segmentation.tolist() == [[1, 1, 1, 0, 2, 2, 0, 2]]
+
+
+@pytest.mark.parametrize(("width", "height"), [(6, 4), (7, 5), (2, 1), (1, 1), (1920, 1080)])
+def test_each_pixel_has_the_class_of_the_cell_that_holds_its_centre(width: int, height: int) -> None:
+    found = find_regions(
+        ScoreMap(
+            np.zeros((height, width), np.float32),
+            np.zeros((3, 2, 3), np.float32),
+            np.zeros((2, 3), np.int32),
+            np.zeros((1, 1, 1), np.float32),
+            width,
+            height,
+        ),
+        threshold=0.5,
+        min_area_px=1,
+        max_regions=1,
+    )
+    class_map = np.arange(6, dtype=np.int32).reshape(2, 3)
+    segmentation, _ = extended(class_map, found, (), tuple("abcdef"))
+    rows, columns = cell_of(height, 2), cell_of(width, 3)
+    np.testing.assert_array_equal(segmentation, class_map[np.ix_(rows, columns)])
 
 
 def test_many_classes_need_two_bytes(two: Regions) -> None:
     known = tuple(f"class {index}" for index in range(256))
-    segmentation, names = extended_segmentation(
-        np.full((8, 16), 255, np.int32), two, named(two, features(unit(0), unit(0))), known
-    )
+    segmentation, names = extended(np.full((8, 16), 255, np.int32), two, named(two, features(unit(0), unit(0))), known)
     assert segmentation.dtype == np.uint16
     assert names[segmentation[4, 4]] == "dog"
     assert names[segmentation[0, 0]] == "class 255"

@@ -6,17 +6,22 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vl_anomaly_ros.perception.scoring import calibrated, cell_of, score_map_of
-from vl_anomaly_ros.types import FloatArray, ScoreMap
+from vl_anomaly_ros.perception.scoring import calibrated, score_map_of
+from vl_anomaly_ros.perception.upsampling import upsampled
+from vl_anomaly_ros.types import FloatArray
 
 IDENTITY = ([0.0, 1.0], [0.0, 1.0])
 
 
-def mapped(score: FloatArray, width: int, height: int, curve: tuple[list[float], list[float]] = IDENTITY) -> ScoreMap:
+def picture(
+    score: FloatArray, width: int, height: int, curve: tuple[list[float], list[float]] = IDENTITY
+) -> FloatArray:
     h, w = score.shape
     class_map = np.arange(h * w, dtype=np.int32).reshape(h, w)
     sources, features = np.zeros((3, h, w), np.float32), np.zeros((4, 1, 1), np.float32)
-    return score_map_of(score, sources, class_map, features, curve=curve, width=width, height=height)
+    made = score_map_of(score, sources, class_map, features, curve=curve, width=width, height=height)
+    assert (made.width, made.height, made.class_map.shape) == (width, height, (h, w))
+    return upsampled(made.probability, made.width, made.height)
 
 
 def test_the_curve_is_linear_between_points_and_constant_outside() -> None:
@@ -33,16 +38,16 @@ def test_the_curve_never_turns_the_order_of_scores() -> None:
 
 @pytest.mark.parametrize(("width", "height"), [(1, 1), (1, 9), (9, 1), (64, 32), (1242, 375), (5, 3)])
 def test_sizes(width: int, height: int) -> None:
-    result = mapped(np.random.default_rng(0).random((8, 16)).astype(np.float32), width, height)
-    assert result.probability.shape == result.class_map.shape == (height, width)
-    assert result.probability.min() >= 0
-    assert result.probability.max() <= 1
+    result = picture(np.random.default_rng(0).random((8, 16)).astype(np.float32), width, height)
+    assert result.shape == (height, width)
+    assert result.min() >= 0
+    assert result.max() <= 1
 
 
 def test_upsampling_has_no_offset() -> None:
     """A ramp that is linear in the position stays that ramp."""
     ramp = np.tile(((np.arange(16) + 0.5) / 16).astype(np.float32), (8, 1))
-    result = mapped(ramp, 160, 80).probability
+    result = picture(ramp, 160, 80)
     np.testing.assert_allclose(result[40, 5:155], (np.arange(5, 155) + 0.5) / 160, atol=1e-5)
 
 
@@ -51,15 +56,4 @@ def test_calibration_comes_before_upsampling() -> None:
     score = np.zeros((1, 2), np.float32)
     score[0, 1] = 1
     steep = ([0.0, 0.01, 1.0], [0.0, 1.0, 1.0])
-    assert mapped(score, 5, 1, steep).probability[0, 2] == pytest.approx(0.5)
-
-
-def test_classes_are_never_mixed() -> None:
-    class_map = mapped(np.zeros((2, 3), np.float32), 6, 4).class_map
-    assert class_map.tolist() == [[0, 0, 1, 1, 2, 2]] * 2 + [[3, 3, 4, 4, 5, 5]] * 2
-
-
-def test_each_pixel_has_the_cell_of_its_centre() -> None:
-    assert cell_of(7, 3).tolist() == [0, 0, 1, 1, 1, 2, 2]
-    assert cell_of(3, 3).tolist() == [0, 1, 2]
-    assert cell_of(1, 5).tolist() == [2]
+    assert picture(score, 5, 1, steep)[0, 2] == pytest.approx(0.5)

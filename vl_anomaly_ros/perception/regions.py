@@ -5,18 +5,18 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import cached_property
 
-import cv2
+import numba
 import numpy as np
 import numpy.typing as npt
 
-from vl_anomaly_ros.perception.scoring import cell_of
-from vl_anomaly_ros.types import ByteArray, IntArray, Region, ScoreMap
+from vl_anomaly_ros.compiled import array, kernel, view
+from vl_anomaly_ros.perception.areas import Extents, IndexArray, connected, extents, grid
+from vl_anomaly_ros.perception.upsampling import runs_at_least
+from vl_anomaly_ros.types import ByteArray, DoubleArray, FloatArray, Region, ScoreMap
 
 logger = logging.getLogger(__name__)
-
-Box = tuple[slice, slice]
-"""Rows and columns of a part of the image."""
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,24 @@ class Regions:
     """The regions of one image.
 
     Attributes:
-        mask: (H, W) uint8, 255 in every area of at least the minimum size, also in those beyond the maximum number.
         instances: (H, W) uint16 region ids, 0 none.
         regions: by id, from 1; the largest first, equal ones from top to bottom and left to right.
-        box: part of the image outside of which `mask` is 0, so that later steps need not look there.
+        runs: (n, 3) int64, their pixels: y, first x and the x behind the last of each horizontal run, region after
+            region, each from top to bottom and left to right.
+        starts: (regions + 1,) int64, where the runs of each region begin, and n.
     """
 
-    mask: ByteArray
     instances: npt.NDArray[np.uint16]
     regions: tuple[Region, ...]
-    box: Box
+    runs: IndexArray
+    starts: IndexArray
+
+    @cached_property
+    def mask(self) -> ByteArray:
+        """(H, W) uint8, 255 in every region."""
+        mask = np.zeros(self.instances.shape, np.uint8)
+        paint(mask, self.runs, self.starts, np.full(len(self.regions), 255))
+        return mask
 
 
 def find_regions(score_map: ScoreMap, *, threshold: float, min_area_px: int, max_regions: int) -> Regions:
@@ -43,76 +51,143 @@ def find_regions(score_map: ScoreMap, *, threshold: float, min_area_px: int, max
         score_map: of the image.
         threshold: anomaly probability.
         min_area_px: smaller areas are left out.
-        max_regions: at most so many regions, the largest; the rest stays in the mask.
+        max_regions: at most so many regions, the largest; 1..65535. Areas beyond that form the last region together
+            (`Region.merged`): none of them may be passed over.
     """
-    anomalous = (score_map.probability >= threshold).view(np.uint8)
-    left, top, width, height = cv2.boundingRect(anomalous)
-    box = (slice(top, top + height), slice(left, left + width))
-    mask, instances = np.zeros(anomalous.shape, np.uint8), np.zeros(anomalous.shape, np.uint16)
-    if width == 0:
-        return Regions(mask, instances, (), box)
+    width, height = score_map.width, score_map.height
+    runs, sums = runs_at_least(threshold, score_map.probability, width, height)
+    areas, count = connected(runs)
+    ranked = _ranked(extents(runs, areas, count), min_area_px)
+    merged = len(ranked) - max_regions + 1
+    if merged > 1:
+        logger.warning("%d anomalous areas: the smallest %d become one region", len(ranked), merged)
 
-    count, labels, stats, centroids = cv2.connectedComponentsWithStats(anomalous[box], connectivity=8, ltype=cv2.CV_32S)
-    areas = stats[:, cv2.CC_STAT_AREA]
-    # Component numbers depend on OpenCV's algorithm, sizes and positions do not. lexsort takes its last key first.
-    order = np.lexsort((centroids[:, 0], stats[:, cv2.CC_STAT_LEFT], stats[:, cv2.CC_STAT_TOP], -areas))
-    large = order[(order != 0) & (areas[order] >= min_area_px)]
-    kept = large[:max_regions]
-    if len(large) > len(kept):
-        logger.warning("%d anomalous areas, only the largest %d become regions", len(large), len(kept))
+    instances = np.zeros((height, width), np.uint16)
+    runs, starts, boxes, means = _gathered(
+        runs,
+        sums,
+        areas,
+        count,
+        ranked,
+        max_regions,
+        score_map.sources,
+        *grid(width, height, score_map.sources.shape[1:]),
+        instances,
+    )
+    regions = tuple(
+        Region(
+            region_id,
+            (x0, y0, x1, y1),
+            size_px,
+            (x, y),
+            probability,
+            (detector, text, clip),
+            merged=merged if merged > 1 and region_id == max_regions else 1,
+        )
+        for region_id, (size_px, x0, y0, x1, y1), (x, y, probability, detector, text, clip) in zip(
+            range(1, len(starts)), boxes.tolist(), means.tolist()
+        )
+    )
+    return Regions(instances, regions, runs, starts)
 
-    mask_of, id_of = np.zeros(count, np.uint8), np.zeros(count, np.uint16)
-    mask_of[large] = 255
-    id_of[kept] = np.arange(1, len(kept) + 1)
-    mask[box], instances[box] = mask_of[labels], id_of[labels]
-    regions = []
-    for region_id, component in enumerate(kept.tolist(), start=1):
-        x, y, w, h, area = stats[component].tolist()
-        centre_x, centre_y = centroids[component].tolist()
-        bbox = (left + x, top + y, left + x + w, top + y + h)
-        probability, sources = _means(score_map, instances, region_id, bbox)
-        regions.append(Region(region_id, bbox, area, (left + centre_x, top + centre_y), probability, sources))
-    return Regions(mask, instances, tuple(regions), box)
+
+def _ranked(found: Extents, min_area_px: int) -> IndexArray:
+    """The areas that are large enough, in the order of the regions."""
+    order = np.lexsort((found.x1, found.y1, found.x0, found.y0, -found.size_px))
+    return order[found.size_px[order] >= min_area_px]
 
 
-def cell_areas(
-    instances: npt.NDArray[np.uint16], region_id: int, bbox: tuple[int, int, int, int], grid: tuple[int, int]
-) -> tuple[IntArray, Box]:
-    """How many pixels of a region lie in each cell of a grid over the image.
+@kernel(
+    *(
+        numba.void(array(dtype, 2), view(numba.int64, 2), view(numba.int64, 1), view(numba.int64, 1))
+        for dtype in (numba.uint8, numba.uint16)
+    )
+)
+def paint(
+    picture: npt.NDArray[np.uint8] | npt.NDArray[np.uint16], runs: IndexArray, starts: IndexArray, values: IndexArray
+) -> None:
+    """Set the pixels of each region to its value, in place. The runs lie within the picture."""
+    for region in range(len(values)):
+        for run in range(starts[region], starts[region + 1]):
+            picture[runs[run, 0], runs[run, 1] : runs[run, 2]] = values[region]
 
-    Args:
-        instances: (H, W) uint16 region ids.
-        region_id: of the region.
-        bbox: its bounding box in pixels.
-        grid: rows and columns of the grid.
+
+@kernel(
+    numba.types.Tuple((array(numba.int64, 2), array(numba.int64, 1), array(numba.int64, 2), array(numba.float64, 2)))(
+        view(numba.int64, 2),
+        view(numba.float64, 1),
+        view(numba.int64, 1),
+        numba.int64,
+        view(numba.int64, 1),
+        numba.int64,
+        numba.types.Array(numba.float32, 3, "A", readonly=True),  # a part of the network's output, not copied
+        view(numba.int64, 1),
+        view(numba.int64, 1),
+        view(numba.int64, 1),
+        array(numba.uint16, 2),
+    )
+)
+def _gathered(
+    runs: IndexArray,
+    sums: DoubleArray,
+    areas: IndexArray,
+    count: int,
+    ranked: IndexArray,
+    max_regions: int,
+    sources: FloatArray,
+    rows: IndexArray,
+    columns: IndexArray,
+    column_edges: IndexArray,
+    instances: npt.NDArray[np.uint16],
+) -> tuple[IndexArray, IndexArray, IndexArray, DoubleArray]:
+    """The regions, painted into `instances`, from runs, the sum of the probability over each, and the area of each.
+
+    Of `count` areas those in `ranked` are large enough, in the order of the regions; from `max_regions` on they are one
+    region together. A pixel has the source scores of the cell that holds its centre.
 
     Returns:
-        (h, w) int32 pixel counts, and the part of the grid they belong to; every other cell holds none.
+        `Regions.runs` and `Regions.starts`; (n, 5) size, x0, y0, x1, y1 of each region; and (n, 6) means over its
+        pixels: x, y, probability, sources.
     """
-    x0, y0, x1, y1 = bbox
-    inside = (instances[y0:y1, x0:x1] == region_id).view(np.uint8)
-    # Rows of one cell follow each other, so sums over runs of rows, then of columns, are sums over cells.
-    rows, row_starts = np.unique(cell_of(instances.shape[0], grid[0])[y0:y1], return_index=True)
-    columns, column_starts = np.unique(cell_of(instances.shape[1], grid[1])[x0:x1], return_index=True)
-    by_row = np.add.reduceat(inside, row_starts, axis=0, dtype=np.int32)
-    areas: IntArray = np.add.reduceat(by_row, column_starts, axis=1, dtype=np.int32)
-    # Where cells are smaller than pixels some cells hold no pixel centre.
-    if len(rows) <= rows[-1] - rows[0] or len(columns) <= columns[-1] - columns[0]:
-        spread = np.zeros((rows[-1] - rows[0] + 1, columns[-1] - columns[0] + 1), np.int32)
-        spread[np.ix_(rows - rows[0], columns - columns[0])] = areas
-        areas = spread
-    return areas, (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
-
-
-def _means(
-    score_map: ScoreMap, instances: npt.NDArray[np.uint16], region_id: int, bbox: tuple[int, int, int, int]
-) -> tuple[float, tuple[float, float, float]]:
-    """Mean probability and mean source scores over the pixels of a region."""
-    x0, y0, x1, y1 = bbox
-    inside = (instances[y0:y1, x0:x1] == region_id).view(np.uint8)
-    probability = cv2.mean(score_map.probability[y0:y1, x0:x1], mask=inside)[0]
-    height, width = score_map.sources.shape[1:]
-    areas, cells = cell_areas(instances, region_id, bbox, (height, width))
-    weights = areas / areas.sum()
-    detector, text, clip = (float((source[cells] * weights).sum()) for source in score_map.sources)
-    return probability, (detector, text, clip)
+    number = np.full(count, -1, np.int64)  # the region of each area, from 0; -1: too small
+    for rank in range(len(ranked)):
+        number[ranked[rank]] = min(rank, max_regions - 1)
+    starts = np.zeros(min(len(ranked), max_regions) + 1, np.int64)
+    for run in range(len(runs)):
+        if number[areas[run]] >= 0:
+            starts[number[areas[run]] + 1] += 1
+    starts = np.cumsum(starts)
+    ends = starts[:-1].copy()  # of what is there so far
+    grouped, boxes, means = (
+        np.empty((starts[-1], 3), np.int64),
+        np.zeros((len(ends), 5), np.int64),
+        np.zeros((len(ends), 6)),
+    )
+    for run in range(len(runs)):
+        region = number[areas[run]]
+        if region < 0:
+            continue
+        y, x, end = runs[run, 0], runs[run, 1], runs[run, 2]
+        box, mean = boxes[region], means[region]
+        if ends[region] == starts[region]:
+            box[1], box[2] = x, y
+        box[0] += end - x
+        box[1], box[3], box[4] = min(box[1], x), max(box[3], end), y + 1
+        mean[0] += (x + end - 1) * (end - x) / 2
+        mean[1] += y * (end - x)
+        mean[2] += sums[run]
+        grouped[ends[region]] = runs[run]
+        ends[region] += 1
+        instances[y, x:end] = region + 1
+        detector, text, clip = mean[3], mean[4], mean[5]
+        cell = columns[x]
+        while x < end:
+            behind = min(column_edges[cell + 1], end)
+            detector += (behind - x) * sources[0, rows[y], cell]
+            text += (behind - x) * sources[1, rows[y], cell]
+            clip += (behind - x) * sources[2, rows[y], cell]
+            x, cell = behind, cell + 1
+        mean[3], mean[4], mean[5] = detector, text, clip
+    for region in range(len(means)):
+        means[region] /= boxes[region, 0]
+    return grouped, starts, boxes, means

@@ -1,14 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From fused scores at mask resolution to a calibrated probability for each pixel of the image."""
+"""From fused scores to calibrated probabilities, at mask resolution."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from vl_anomaly_ros.types import FloatArray, IntArray, ScoreMap
 
@@ -36,15 +33,13 @@ def score_map_of(
         width: of the image in pixels.
         height: of the image in pixels.
     """
-    probability = calibrated(score, *curve)
-    upsampled = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    rows, columns = cell_of(height, score.shape[0]), cell_of(width, score.shape[1])
     return ScoreMap(
-        # A one-pixel axis makes OpenCV keep the shape; bilinear weights may leave 0..1 by a rounding error.
-        probability=np.clip(upsampled.reshape(height, width), 0, 1),
-        sources=np.ascontiguousarray(sources),
-        class_map=np.ascontiguousarray(class_map[:, columns])[rows],
+        probability=calibrated(score, *curve),
+        sources=sources,
+        class_map=class_map.copy(),  # read when the backend may be at the next frame
         clip_features=clip_features,
+        width=width,
+        height=height,
     )
 
 
@@ -55,12 +50,3 @@ def calibrated(score: FloatArray, scores: Sequence[float], probabilities: Sequen
     [0.0, 0.5, 1.0]
     """
     return np.interp(score, scores, probabilities).astype(np.float32)
-
-
-def cell_of(pixels: int, cells: int) -> npt.NDArray[Any]:
-    """For each pixel of an axis, the cell of a coarser (or finer) grid over the same extent that holds its centre.
-
-    >>> cell_of(6, 3).tolist(), cell_of(2, 4).tolist()
-    ([0, 0, 1, 1, 2, 2], [1, 3])
-    """
-    return ((np.arange(pixels) + 0.5) * (cells / pixels)).astype(np.intp).clip(0, cells - 1)
