@@ -146,7 +146,7 @@ def test_settings_from_file_and_flag(tmp_path: Path) -> None:
         ("regions.threshold", "NAME=VALUE"),
         ("regions.treshold=1", "no such setting"),
         ("regions.threshold=7", "expected"),
-        ("regions.threshold={", "no YAML"),
+        ("regions.threshold={", "expected YAML"),
     ],
 )
 def test_settings_that_are_refused(text: str, words: str) -> None:

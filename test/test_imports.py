@@ -10,14 +10,18 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[1] / "vl_anomaly_ros"
-BASE = {"config", "errors", "types"}
+BASE = {"compiled", "config", "cores", "errors", "types", "untrusted"}
 SUPPORT = {"assembly", "console", "decoding", "matching", "options", "overlay"}
 CORE = BASE | {"text", "geometry", "engine", "perception", "pipeline"}
 ALLOWED = {
+    "compiled": set[str](),
+    "cores": set[str](),
     "errors": set[str](),
+    "untrusted": {"errors"},
     "config": {"errors"},
     "types": {"errors"},
     **dict.fromkeys(SUPPORT, BASE | SUPPORT),
+    "assembly": BASE | SUPPORT | {"geometry"},
     "text": BASE,
     "geometry": BASE,
     "engine": BASE | {"text", "geometry"},

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tiny_bundle import BLUE, GREEN, GREY, POISON_RGB, RED, picture
+from tiny_bundle import BLUE, GREEN, GREY, POISON_RGB, RED, build_tiny_bundle, picture
 
 from vl_anomaly_ros import pipeline as module
 from vl_anomaly_ros.config import Config, with_values
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.errors import BundleError, ConfigError, GeometryError
-from vl_anomaly_ros.geometry.zones import R_OPTICAL_LEVEL
+from vl_anomaly_ros.geometry.scene import R_OPTICAL_LEVEL
 from vl_anomaly_ros.pipeline import Pipeline
 from vl_anomaly_ros.text.vocabulary import KnownClass
 from vl_anomaly_ros.types import (
@@ -132,10 +132,27 @@ def test_same_frame_same_bits(tiny_bundle: Path) -> None:
     image = np.random.default_rng(0).integers(0, 256, (240, 500, 3), dtype=np.uint8)
     results = []
     for _ in range(2):
-        pipeline = Pipeline(with_values(Config(), {"engine.bundle": str(tiny_bundle), "regions.min_area_px": 1}))
+        settings = {"engine.bundle": str(tiny_bundle), "regions.min_area_px": 1, "regions.threshold": 0.1}
+        pipeline = Pipeline(with_values(Config(), settings))
         results += [pipeline.process(frame(image)), pipeline.process(frame(image))]
     assert results[0].regions
     assert all(same(results[0], other) for other in results[1:])
+
+
+def test_pictures_read_late_are_those_of_their_own_frame(tiny_pipeline: Pipeline) -> None:
+    """They are made when they are read; by then the engine and the vocabulary may be further on."""
+    names = ("probability", "mask", "instances", "segmentation")
+    result = tiny_pipeline.process(frame(picture()))
+    at_once = {name: getattr(result, name).copy() for name in names}
+    late = tiny_pipeline.process(frame(picture()))
+    vocabulary = tiny_pipeline.vocabulary
+    tiny_pipeline.set_vocabulary(replace(vocabulary, known=(*vocabulary.known, KnownClass("fox"))))
+    tiny_pipeline.reconfigure(with_values(tiny_pipeline.config, {"regions.threshold": 0.01}))
+    for _ in range(3):
+        tiny_pipeline.process(frame(picture()[::-1].copy()))
+    assert late.class_names == result.class_names
+    for name in names:
+        np.testing.assert_array_equal(getattr(late, name), at_once[name])
 
 
 def test_an_engine_failure_is_unknown_not_empty(tiny_pipeline: Pipeline, caplog: pytest.LogCaptureFixture) -> None:
@@ -215,7 +232,9 @@ def test_settings_change_between_frames(tiny_pipeline: Pipeline) -> None:
     assert regions(regions__threshold=-1.0) == 2
     assert regions(regions__min_area_px=10_000) == 0
     assert regions(regions__min_area_px=60, regions__max_regions=1) == 1
-    tiny_pipeline.reconfigure(with_values(tiny_pipeline.config, {"naming.min_confidence": 1.0}))
+    tiny_pipeline.reconfigure(
+        with_values(tiny_pipeline.config, {"naming.min_confidence": 1.0, "regions.max_regions": 64})
+    )
     result = tiny_pipeline.process(frame(picture()))
     assert result.regions[0].label.source is NameSource.NONE
     assert result.regions[0].label.runners_up[0][0] == "dog"
@@ -282,8 +301,8 @@ def test_with_depth_zones_are_measured(tiny_pipeline: Pipeline) -> None:
 def test_an_engine_can_be_handed_in(tiny_bundle: Path) -> None:
     config = with_values(Config(), {"engine.bundle": str(tiny_bundle)})
     engine = Engine.from_config(config.engine)
-    assert Pipeline(config, engine).process(frame(picture())).ok
-    assert Pipeline(Config(), engine).engine_name == "onnxruntime-cpu/tiny"
+    assert Pipeline(config, lambda _: engine).process(frame(picture())).ok
+    assert Pipeline(Config(), lambda _: engine).engine_name == "onnxruntime-cpu/tiny"
 
 
 def test_colours_of_the_scene_alone_are_known(tiny_pipeline: Pipeline) -> None:
@@ -291,3 +310,26 @@ def test_colours_of_the_scene_alone_are_known(tiny_pipeline: Pipeline) -> None:
         result = tiny_pipeline.process(frame(np.full((40, 90, 3), colour, np.uint8)))
         assert np.all(result.segmentation == index)
         assert result.probability.max() < 0.1
+
+
+def test_a_bundle_exchanged_on_the_disk_comes_into_use_only_when_it_is_asked_for(tmp_path: Path) -> None:
+    folder = build_tiny_bundle(tmp_path / "bundle")
+    config = with_values(Config(), {"engine.bundle": str(folder), "engine.threads": 1})
+    pipeline = Pipeline(config)
+    before = pipeline.process(frame(picture(320, 160)))
+    pipeline.successor().close()
+
+    build_tiny_bundle(folder, name="other")
+    assert same(pipeline.process(frame(picture(320, 160))), before)
+    with pytest.raises(BundleError, match=r"expected the bundle \w{12}\.\.\. that was configured"):
+        pipeline.successor()
+    asked_for = Pipeline(config)
+    assert asked_for.bundle.name == "other"
+    asked_for.close()
+
+    (folder / "head.onnx").write_bytes(b"half written")
+    assert same(pipeline.process(frame(picture(320, 160))), before)
+    for again in (pipeline.successor, lambda: Pipeline(config)):
+        with pytest.raises(BundleError, match=r"head\.onnx: expected SHA-256"):
+            again()
+    pipeline.close()

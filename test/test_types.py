@@ -88,11 +88,15 @@ def test_calibrations_are_checked(changes: dict[str, Any], said: str) -> None:
 def test_score_maps_are_checked() -> None:
     probability, sources = np.zeros((4, 6), np.float32), np.zeros((3, 2, 3), np.float32)
     features = np.zeros((8, 1, 1), np.float32)
-    ScoreMap(probability, sources, np.zeros((4, 6), np.int32), features)
-    with pytest.raises(DataError, match="class_map: expected 4x6"):
-        ScoreMap(probability, sources, np.zeros((6, 4), np.int32), features)
+    ScoreMap(probability, sources, np.zeros((2, 3), np.int32), features, 6, 4)
+    with pytest.raises(DataError, match="class_map: expected 2x3"):
+        ScoreMap(probability, sources, np.zeros((4, 6), np.int32), features, 6, 4)
     with pytest.raises(DataError, match="sources: expected 3x"):
-        ScoreMap(probability, sources[:2], np.zeros((4, 6), np.int32), features)
+        ScoreMap(probability, sources[:2], np.zeros((2, 3), np.int32), features, 6, 4)
+    with pytest.raises(DataError, match=r"at least one cell.*probability of"):
+        ScoreMap(probability[:0], sources, np.zeros((2, 3), np.int32), features, 6, 4)
+    with pytest.raises(DataError, match="got 0x4 pixels"):
+        ScoreMap(probability, sources, np.zeros((2, 3), np.int32), features, 0, 4)
 
 
 def test_a_failed_result_holds_nothing_that_could_pass_for_an_answer() -> None:

@@ -9,11 +9,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, cast, get_type_hints
 
 from vl_anomaly_ros.errors import ConfigError
+
+MAX_CHARACTERS = 1024  # of a text, such as a path
+MAX_LIST = 64
+_NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")  # what a part of a topic name may be
+_SHOWN = 100  # characters of a wrong value that a message repeats
 
 Scalar = bool | int | float | str
 Value = Scalar | tuple[str, ...] | tuple[float, ...]
@@ -32,16 +38,21 @@ class Meaning:
 
     def check(self, name: str, value: Value) -> None:
         """Raise `ConfigError` naming the setting when `value` is not allowed."""
-        numbers = value if isinstance(value, tuple) else (value,)
-        for number in numbers:
+        parts = value if isinstance(value, tuple) else (value,)
+        if len(parts) > MAX_LIST:
+            raise ConfigError(f"{name}: expected at most {MAX_LIST} values, got {len(parts)}")
+        for number in parts:
+            if isinstance(number, str) and (len(number) > MAX_CHARACTERS or not number.isprintable()):
+                raise ConfigError(f"{name}: expected up to {MAX_CHARACTERS} printable characters, got {_shown(number)}")
             if isinstance(number, (bool, str)):
                 continue
             low, high = self.minimum, self.maximum
-            if not math.isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
+            below, above = low is not None and number < low, high is not None and number > high
+            if below or above or not abs(number) < math.inf:  # nor NaN
                 allowed = f"{'-inf' if low is None else low} to {'inf' if high is None else high} {self.unit}".rstrip()
-                raise ConfigError(f"{name}: expected {allowed}, got {number}")
+                raise ConfigError(f"{name}: expected {allowed}, got {_shown(number)}")
         if self.choices and value not in self.choices:
-            raise ConfigError(f"{name}: expected one of {', '.join(self.choices)}, got {value!r}")
+            raise ConfigError(f"{name}: expected one of {', '.join(self.choices)}, got {_shown(value)}")
 
 
 def setting(
@@ -67,6 +78,13 @@ class EngineConfig:
     bundle: str = setting("", "Folder of the bundle; empty: the shipped sim-nano", read_only=True)
     backend: str = setting("auto", "Inference backend", choices=("auto", "onnxruntime"), read_only=True)
     threads: int = setting(0, "CPU threads of the backend, 0: one per core", minimum=0, maximum=256, read_only=True)
+    timeout_s: float = setting(
+        5.0, "An engine that has not answered for so long hangs: it is given up and loaded anew", "s", minimum=0.1
+    )
+    max_failures: int = setting(3, "After so many failures in a row the engine is loaded anew", minimum=1)
+    max_backoff_s: float = setting(
+        60.0, "Longest pause between attempts to load the engine; it starts at 1 s and doubles", "s", minimum=1.0
+    )
     source_weights: tuple[float, ...] = setting(
         (), "Weights of the detector, text and CLIP scores; empty: the bundle's", minimum=0.0
     )
@@ -80,7 +98,9 @@ class RegionConfig:
         -1.0, "Anomaly probability from which a pixel counts; -1: the bundle's", minimum=-1.0, maximum=1.0
     )
     min_area_px: int = setting(60, "Smaller regions are left out, in pixels of the input image", "px", minimum=1)
-    max_regions: int = setting(64, "At most so many regions, the largest first", minimum=1, maximum=65535)
+    max_regions: int = setting(
+        64, "At most so many regions; of more areas the smallest form the last one together", minimum=1, maximum=65535
+    )
 
 
 @dataclass(frozen=True)
@@ -104,6 +124,9 @@ class FusionConfig:
     )
     max_point_age_s: float = setting(0.15, "An older cloud makes zones STALE", "s", minimum=0.0)
     ground_clearance_m: float = setting(0.12, "Points closer to the ground belong to it", "m", minimum=0.0)
+    deskew: bool = setting(
+        True, "Take the ego motion within a sweep out of clouds that give the time of each point (needs fixed_frame)"
+    )
     cluster_gap_m: float = setting(0.5, "Points farther apart than this are two objects", "m", minimum=0.01)
 
 
@@ -124,12 +147,24 @@ class FrameConfig:
 class SyncConfig:
     """Matching images, clouds and transforms by time."""
 
-    max_points_offset_s: float = setting(
-        0.5, "A cloud farther from the image in time is not used", "s", minimum=0.0, maximum=10.0
+    policy: str = setting(
+        "newest",
+        "Which cloud belongs to an image: the newest that is not younger and already here, the nearest (waited for up "
+        "to sync.wait_s), or only one of exactly the same stamp (waited for as well)",
+        choices=("newest", "nearest", "exact"),
+    )
+    slop_s: float = setting(0.5, "A cloud farther from the image in time is not used", "s", minimum=0.0, maximum=10.0)
+    queue_size: int = setting(
+        10,
+        "How many clouds, and CameraInfos of each camera, are kept for matching",
+        minimum=1,
+        maximum=1000,
+        read_only=True,
     )
     wait_s: float = setting(
         0.1,
-        "How long a frame waits for its transforms and for a cloud not older than itself",
+        "How long after its arrival an image waits for its transforms, its CameraInfo and (by policy) its cloud, while "
+        "the network runs; with more than 1 s it waits for clouds and transforms each time, else not again in vain",
         "s",
         minimum=0.0,
         maximum=30.0,
@@ -141,10 +176,19 @@ class SyncConfig:
 class NodeConfig:
     """Topics, quality of service and supervision of the node."""
 
-    camera: str = setting("camera", "Name of the camera in messages", read_only=True)
+    cameras: tuple[str, ...] = setting(
+        ("camera",),
+        "Names of the cameras; with more than one, topics are prefixed by the name, such as front/image",
+        read_only=True,
+    )
     image_transport: str = setting("raw", "Which image topic", choices=("raw", "compressed"), read_only=True)
     image_reliability: str = setting(
         "best_effort", "Reliability of sensor subscriptions", choices=("best_effort", "reliable"), read_only=True
+    )
+    rectified: bool = setting(
+        False,
+        "The images are rectified: P of CameraInfo holds and its distortion is ignored. False: K and the distortion",
+        read_only=True,
     )
     points: bool = setting(True, "Subscribe to a point cloud", read_only=True)
     autostart: bool = setting(False, "Configure and activate without a lifecycle manager", read_only=True)
@@ -152,7 +196,12 @@ class NodeConfig:
         1.0, "Time between diagnostics", "s", minimum=0.1, maximum=60.0, read_only=True
     )
     stale_after_s: float = setting(1.0, "No image for so long is a fault", "s", minimum=0.05)
-    max_latency_s: float = setting(0.5, "A later result is a fault", "s", minimum=0.01)
+    latency_budget_s: float = setting(
+        0.5,
+        "An image that has waited longer for its turn is published as unknown, not judged; a later result is a fault",
+        "s",
+        minimum=0.01,
+    )
 
 
 @dataclass(frozen=True)
@@ -170,6 +219,12 @@ class Config:
     def __post_init__(self) -> None:
         for item in described(self):
             item.meaning.check(item.name, item.value)
+        names = self.node.cameras
+        if not names or len(set(names)) < len(names) or not all(_NAME.fullmatch(name) for name in names):
+            raise ConfigError(
+                "node.cameras: expected different names of letters, digits and underscores that begin with a letter, "
+                f"got {', '.join(map(repr, names)) or 'none'}"
+            )
         if len(self.engine.source_weights) not in (0, 3):
             raise ConfigError(
                 f"engine.source_weights: expected 3 numbers or none, got {len(self.engine.source_weights)}"
@@ -216,7 +271,7 @@ def with_values(config: Config, values: Mapping[str, Any]) -> Config:
     for name, value in values.items():
         if name not in known:
             near = ", ".join(sorted(n for n in known if n.split(".")[-1] == name.split(".")[-1])) or ", ".join(known)
-            raise ConfigError(f"{name}: no such setting; did you mean {near}?")
+            raise ConfigError(f"{_shown(str(name))[1:-1]}: no such setting; did you mean {near}?")
         section, _, key = name.partition(".")
         hint = get_type_hints(type(getattr(config, section)))[key]
         changed.setdefault(section, {})[key] = _coerced(name, value, hint)
@@ -233,7 +288,7 @@ def from_mapping(nested: Mapping[str, Any]) -> Config:
     flat: dict[str, Any] = {}
     for section, values in nested.items():
         if not isinstance(values, Mapping):
-            raise ConfigError(f"{section}: expected a section with settings, got {values!r}")
+            raise ConfigError(f"{_shown(str(section))[1:-1]}: expected a section with settings, got {_shown(values)}")
         flat.update({f"{section}.{key}": value for key, value in values.items()})
     return with_values(Config(), flat)
 
@@ -243,10 +298,21 @@ def _coerced(name: str, value: Any, hint: Any) -> Value:
     if hint in (tuple[float, ...], tuple[str, ...]):
         inner = float if hint == tuple[float, ...] else str
         if isinstance(value, str) or not hasattr(value, "__iter__"):
-            raise ConfigError(f"{name}: expected a list, got {value!r}")
+            raise ConfigError(f"{name}: expected a list, got {_shown(value)}")
         return cast("Value", tuple(_coerced(name, v, inner) for v in value))
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(f"{name}: expected a float, got an int of {value.bit_length()} bits") from None
     if type(value) is not hint:
-        raise ConfigError(f"{name}: expected {hint.__name__}, got {type(value).__name__} {value!r}")
+        raise ConfigError(f"{name}: expected {hint.__name__}, got {type(value).__name__} {_shown(value)}")
     return cast("Value", value)
+
+
+def _shown(value: Any) -> str:
+    """A value from outside as it may stand in a message: not longer than a line."""
+    if isinstance(value, int) and value.bit_length() > _SHOWN:
+        return f"an int of {value.bit_length()} bits"
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "..."

@@ -26,11 +26,11 @@ exit code 0: everything that replay needs is there; 1: something of it is absent
 """
 _NEEDED = {
     "numpy": "numpy",
+    "numba": "numba",
     "cv2": "opencv-python-headless",
     "onnxruntime": "onnxruntime",
     "tokenizers": "tokenizers",
     "yaml": "PyYAML",
-    "scipy": "scipy",
     "rosbags": "rosbags",
     "jinja2": "Jinja2",
     "rich": "rich",

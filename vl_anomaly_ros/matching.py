@@ -1,41 +1,77 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which cloud and which calibration belong to an image.
 
-The node and the offline replay both decide by these rules, so that the same messages give the same frames. Nothing here
-depends on the order of arrival or on a clock: only stamps count.
+The node and the offline replay both decide by these rules. Nothing here depends on the order of arrival or on a clock:
+only stamps count. A stamp of 0 or less says nothing: such a cloud belongs to no image, and no cloud to such an image.
+
+The policies of `sync.policy`; each takes only clouds within `sync.slop_s` of the image:
+
+- newest: of the clouds that are not younger than the image the newest; where all are younger, the oldest of them.
+  The node takes what is at hand and does not wait.
+- nearest: the nearest in time, of two equally near ones the earlier. The node waits for a cloud that is not older than
+  the image: before that one is here, the nearest is not known.
+- exact: one of the same stamp. The node waits for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+FUSION_OFF = "LiDAR fusion is switched off (fusion.enabled is false)"
+"""The clause for `Frame.missing` where clouds are not wanted; none is decoded then."""
 
-def nearest_cloud(stamp_ns: int, cloud_stamps_ns: Sequence[int], max_offset_s: float) -> int | None:
-    """Index of the cloud nearest in time to an image, None where none lies within `max_offset_s`.
 
-    Of two equally near clouds the earlier one is taken; of two with the same stamp the first in the sequence.
+def cloud_for(stamp_ns: int, cloud_stamps_ns: Sequence[int], policy: str, slop_s: float) -> int | None:
+    """Index of the cloud that belongs to an image, None where none does; of equal stamps the first in the sequence.
 
-    >>> nearest_cloud(100, [0, 90, 110, 200], 1.0)
-    1
-    >>> nearest_cloud(5_000_000_000, [0, 1_000_000_000], 0.5) is None
+    Args:
+        stamp_ns: of the image.
+        cloud_stamps_ns: of the clouds, in any order.
+        policy: "newest", "nearest" or "exact".
+        slop_s: a cloud farther from the image is not taken.
+
+    >>> [cloud_for(100, [50, 90, 105, 200], policy, 1.0) for policy in ("newest", "nearest", "exact")]
+    [1, 2, None]
+    >>> cloud_for(5_000_000_000, [1, 1_000_000_000], "newest", 0.5) is None
     True
     """
-    if not cloud_stamps_ns:
+    slop_ns = 0 if policy == "exact" else slop_s * 1e9
+    usable = [i for i, cloud in enumerate(cloud_stamps_ns) if cloud > 0 and abs(cloud - stamp_ns) <= slop_ns]
+    if stamp_ns <= 0 or not usable:
         return None
-    best = min(range(len(cloud_stamps_ns)), key=lambda i: (abs(cloud_stamps_ns[i] - stamp_ns), cloud_stamps_ns[i]))
-    return best if abs(cloud_stamps_ns[best] - stamp_ns) <= max_offset_s * 1e9 else None
+
+    def distance(index: int) -> tuple[bool, int, int]:
+        cloud = cloud_stamps_ns[index]
+        younger = cloud > stamp_ns and policy == "newest"
+        return younger, abs(cloud - stamp_ns), cloud
+
+    return min(usable, key=distance)
 
 
-def why_no_cloud(stamp_ns: int, cloud_stamps_ns: Sequence[int], max_offset_s: float) -> str:
-    """The clause for `Frame.missing` where `nearest_cloud` found none.
+def cloud_due(stamp_ns: int, cloud_stamps_ns: Sequence[int], policy: str) -> bool:
+    """Whether the choice of the cloud waits for one that is still to come.
 
-    >>> why_no_cloud(2_000_000_000, [1_000_000_000], 0.5)
-    'the nearest point cloud is 1.000 s away from the image, more than 0.5 s'
+    >>> cloud_due(100, [90], "nearest"), cloud_due(100, [90, 110], "nearest"), cloud_due(100, [90], "newest")
+    (True, False, False)
     """
-    if not cloud_stamps_ns:
+    return policy != "newest" and stamp_ns > 0 and all(cloud < stamp_ns for cloud in cloud_stamps_ns)
+
+
+def why_no_cloud(stamp_ns: int, cloud_stamps_ns: Sequence[int], policy: str, slop_s: float) -> str:
+    """The clause for `Frame.missing` where `cloud_for` found none.
+
+    >>> why_no_cloud(2_000_000_000, [1_000_000_000], "newest", 0.5)
+    'the nearest point cloud is 1.000 s older than the image, more than 0.5 s'
+    """
+    if stamp_ns <= 0:
+        return "the image is not stamped, so that no point cloud can belong to it; let the camera driver stamp it"
+    stamps = [cloud for cloud in cloud_stamps_ns if cloud > 0]
+    if not stamps:
         return "no point cloud was received"
-    offset_s = min(abs(stamp_ns - s) for s in cloud_stamps_ns) * 1e-9
-    return f"the nearest point cloud is {offset_s:.3f} s away from the image, more than {max_offset_s:g} s"
+    nearest = min(stamps, key=lambda cloud: abs(stamp_ns - cloud))
+    side = "younger" if nearest > stamp_ns else "older"
+    limit = "sync.policy asks for the same stamp" if policy == "exact" else f"more than {slop_s:g} s"
+    return f"the nearest point cloud is {abs(stamp_ns - nearest) * 1e-9:.3f} s {side} than the image, {limit}"
 
 
 def calibration_for(stamp_ns: int, info_stamps_ns: Sequence[int]) -> int | None:

@@ -4,18 +4,24 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from time import perf_counter
 
-from vl_anomaly_ros.config import Config, described
+from vl_anomaly_ros.config import Config, EngineConfig, described
+from vl_anomaly_ros.cores import keep_to_half
 from vl_anomaly_ros.engine.bundle import Bundle
-from vl_anomaly_ros.engine.engine import Engine
-from vl_anomaly_ros.errors import ConfigError, VlAnomalyError
+from vl_anomaly_ros.engine.engine import Engine, Scores
+from vl_anomaly_ros.errors import BundleError, ConfigError, DataError, EngineError, VlAnomalyError
+from vl_anomaly_ros.geometry.scene import Scene, prepare
 from vl_anomaly_ros.geometry.zones import fuse
-from vl_anomaly_ros.perception.naming import extended_segmentation, name_regions
+from vl_anomaly_ros.perception.naming import extended_names, name_regions
+from vl_anomaly_ros.perception.pictures import PicturesOnDemand
 from vl_anomaly_ros.perception.regions import find_regions
 from vl_anomaly_ros.perception.scoring import score_map_of
 from vl_anomaly_ros.text.vocabulary import Vocabulary
-from vl_anomaly_ros.types import Frame, FrameResult, Timing
+from vl_anomaly_ros.types import ByteArray, Frame, FrameResult, Timing
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +31,7 @@ class Pipeline:
 
     Args:
         config: every setting; `config.engine.bundle` empty means the shipped bundle.
-        engine: a ready engine instead of the one that `config.engine` describes; the pipeline closes it.
+        make_engine: makes the engine that `config.engine` describes; the pipeline closes it.
 
     Raises:
         BundleError: the bundle is absent, incomplete or altered.
@@ -37,19 +43,27 @@ class Pipeline:
         if not result.ok: ...  # unknown, because of result.reason: never read it as "nothing there"
     """
 
-    def __init__(self, config: Config, engine: Engine | None = None) -> None:
+    def __init__(self, config: Config, make_engine: Callable[[EngineConfig], Engine] = Engine.from_config) -> None:
         self._config = config
-        self._engine = engine or Engine.from_config(config.engine)
+        self._make_engine = make_engine
+        self._engine = make_engine(config.engine)
+        self._failures = 0
+        self._beside = ThreadPoolExecutor(1, "vl_anomaly_inputs", initializer=partial(keep_to_half, 1))
 
-    def process(self, frame: Frame) -> FrameResult:
+    def process(self, frame: Frame, complete: Callable[[Frame], Frame] = lambda frame: frame) -> FrameResult:
         """All that can be said of one frame.
 
         A failure of the engine or an unusable input gives a result with `ok` False and the reason; it is never an
         empty OK result. The same frame, settings and vocabulary give the same result, bit for bit, on one machine.
+
+        Args:
+            frame: at least an image.
+            complete: returns the frame with cloud, calibration and transforms. It is called in another thread while
+                the network runs, which does not need them: it may wait for what is still to come.
         """
         started = perf_counter()
         try:
-            return self._judge(frame, self._config, started)
+            return self._judge(frame, complete, self._config, started)
         except VlAnomalyError as error:
             logger.warning("camera %s, stamp %d ns: not judged: %s", frame.camera, frame.stamp_ns, error)
             return FrameResult(
@@ -62,10 +76,11 @@ class Pipeline:
                 timing=Timing(engine_ms=0.0, total_ms=_ms_since(started)),
             )
 
-    def _judge(self, frame: Frame, config: Config, started: float) -> FrameResult:
+    def _judge(self, frame: Frame, complete: Callable[[Frame], Frame], config: Config, started: float) -> FrameResult:
         calibration = self.bundle.calibration
         height, width = frame.image.shape[:2]
-        scores = self._engine.run(frame.image, config.engine.source_weights)
+        inputs = self._beside.submit(_prepared, complete, frame, config)
+        scores = self._scores(frame.image, config.engine.source_weights)
         engine_ms = _ms_since(started)
         score_map = score_map_of(
             scores.score,
@@ -92,15 +107,17 @@ class Pipeline:
             min_confidence=_setting_or(config.naming.min_confidence, calibration.min_name_confidence),
             runners_up=config.naming.runners_up,
         )
-        segmentation, class_names = extended_segmentation(score_map.class_map, found, regions, vocabulary.known_names)
-        fused = fuse(frame, regions, found.instances, config.fusion)
+        class_names, _ = extended_names(regions, vocabulary.known_names)
+        waits = perf_counter()
+        frame, scene = inputs.result()
+        inputs_ms = _ms_since(waits)
+        fused = fuse(frame, regions, found.instances, config.fusion, scene)
         return FrameResult(
             frame=frame,
             ok=True,
-            probability=score_map.probability,
-            mask=found.mask,
-            instances=found.instances,
-            segmentation=segmentation,
+            pictures=PicturesOnDemand(
+                score_map.probability, score_map.class_map, found, regions, vocabulary.known_names
+            ),
             class_names=class_names,
             regions=regions,
             zones=fused.zones,
@@ -108,8 +125,42 @@ class Pipeline:
             R_zone_level=fused.R_zone_level,
             engine=self.engine_name,
             vocabulary_revision=scores.lexicon.revision,
-            timing=Timing(engine_ms=engine_ms, total_ms=_ms_since(started)),
+            timing=Timing(engine_ms=engine_ms, total_ms=_ms_since(started), inputs_ms=inputs_ms),
         )
+
+    def _scores(self, image: ByteArray, source_weights: Sequence[float]) -> Scores:
+        """Of the engine, whose every failure is counted and becomes an `EngineError`."""
+        try:
+            scores = self._engine.run(image, source_weights)
+        except DataError:
+            raise
+        except Exception as error:
+            self._failures += 1
+            if isinstance(error, VlAnomalyError):
+                raise
+            raise EngineError(f"the engine failed: {type(error).__name__}: {error}") from error
+        self._failures = 0
+        return scores
+
+    def successor(self) -> Pipeline:
+        """A pipeline with an engine loaded anew, and with the settings and the vocabulary of this one.
+
+        Raises:
+            BundleError: as the class, and when the bundle on the disk is another by now: nobody has asked for it.
+            EngineError: as the class.
+        """
+        new = Pipeline(self._config, self._make_engine)
+        have, want = new.bundle.sha256, self.bundle.sha256
+        if have != want:
+            new.close()
+            raise BundleError(
+                f"{new.bundle.path}: expected the bundle {want[:12]}... that was configured, got {have[:12]}...; put "
+                "it back, or clean up and configure to use the new one"
+            )
+        lexicon = self._engine.lexicon
+        if lexicon.revision:
+            new._engine.set_vocabulary(lexicon.vocabulary, lexicon.revision)
+        return new
 
     def reconfigure(self, config: Config) -> None:
         """Take new run-time settings from the next frame on.
@@ -146,6 +197,16 @@ class Pipeline:
         return self._engine.lexicon.revision
 
     @property
+    def engine(self) -> Engine:
+        """What is in use, for those who report it."""
+        return self._engine
+
+    @property
+    def engine_failures(self) -> int:
+        """How many frames in a row the engine has failed at; 0 after a success."""
+        return self._failures
+
+    @property
     def engine_name(self) -> str:
         """Backend and bundle, such as "onnxruntime-cpu/sim-nano"."""
         return self._engine.name
@@ -158,6 +219,12 @@ class Pipeline:
     def close(self) -> None:
         """Free the network. `process` then gives results with `ok` False."""
         self._engine.close()
+
+
+def _prepared(complete: Callable[[Frame], Frame], frame: Frame, config: Config) -> tuple[Frame, Scene]:
+    """The frame with all its inputs, and what they say without its regions."""
+    whole = complete(frame)
+    return whole, prepare(whole, config.fusion)
 
 
 def _setting_or(setting: float, from_bundle: float) -> float:

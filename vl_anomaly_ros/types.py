@@ -6,7 +6,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,14 @@ def check_array(name: str, value: Any, shape: tuple[int | None, ...], dtype: typ
             f"{name}: expected {wanted} {np.dtype(dtype).name}, "
             f"got {'x'.join(map(str, value.shape)) or 'a scalar'} {value.dtype.name}"
         )
+
+
+def bgr_behind(image: ByteArray) -> ByteArray | None:
+    """The BGR pixels that an RGB image is a view of, read backwards; None where it is none.
+
+    OpenCV and numpy would copy such a view byte by byte.
+    """
+    return image[:, :, ::-1] if image.strides[2] < 0 else None
 
 
 @dataclass(frozen=True)
@@ -87,14 +95,21 @@ class PointCloud:
         xyz: (N, 3) float32, metres, in `frame_id`; every row finite.
         stamp_ns: acquisition time.
         frame_id: sensor frame.
+        offsets_ns: (N,) int64, acquisition time of each point minus `stamp_ns`; None: not known, or of no account. In a
+            frame: the motion within the sweep should have been taken out, but TF does not say how the vehicle moved.
+        notes: what of the message could not be used, one clause each, such as times that make no sense.
     """
 
     xyz: FloatArray
     stamp_ns: int
     frame_id: str
+    offsets_ns: npt.NDArray[np.int64] | None = None
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_array("point cloud", self.xyz, (None, 3), np.float32)
+        if self.offsets_ns is not None:
+            check_array("times of the points", self.offsets_ns, (len(self.xyz),), np.int64)
 
 
 @dataclass(frozen=True)
@@ -149,25 +164,34 @@ class Frame:
 
 @dataclass(frozen=True)
 class ScoreMap:
-    """What the engine says of each pixel, at the resolution of the input image.
+    """What the engine says of an image, at mask resolution: every map covers the whole image.
 
     Attributes:
-        probability: (H, W) float32, calibrated anomaly probability, 0..1.
-        sources: (3, h, w) float32 at mask resolution: detector, text and CLIP scores, 0..1.
-        class_map: (H, W) int32, index of the most probable known class.
+        probability: (h, w) float32, calibrated anomaly probability, 0..1.
+        sources: (3, h, w) float32: detector, text and CLIP scores, 0..1.
+        class_map: (h, w) int32, index of the most probable known class.
         clip_features: (D, hc, wc) float32, dense CLIP features, for naming.
+        width, height: of the image in pixels.
     """
 
     probability: FloatArray
     sources: FloatArray
     class_map: IntArray
     clip_features: FloatArray
+    width: int
+    height: int
 
     def __post_init__(self) -> None:
         check_array("probability", self.probability, (None, None), np.float32)
         check_array("sources", self.sources, (3, None, None), np.float32)
-        check_array("class_map", self.class_map, self.probability.shape, np.int32)
+        check_array("class_map", self.class_map, self.sources.shape[1:], np.int32)
         check_array("clip_features", self.clip_features, (None, None, None), np.float32)
+        empty = [name for name in ("probability", "sources", "clip_features") if 0 in getattr(self, name).shape]
+        if empty or self.width <= 0 or self.height <= 0:
+            raise DataError(
+                f"score map: expected an image and maps with at least one cell, got {self.width}x{self.height} pixels"
+                + "".join(f", {name} of {getattr(self, name).shape}" for name in empty)
+            )
 
 
 class NameSource(str, Enum):
@@ -202,6 +226,7 @@ class Region:
         probability: mean calibrated anomaly probability over the region.
         sources: mean detector, text and CLIP scores over the region.
         label: its name.
+        merged: of how many areas; more than one only in the last region, where there were too many to hold each.
     """
 
     id: int
@@ -211,6 +236,7 @@ class Region:
     probability: float
     sources: tuple[float, float, float]
     label: AnomalyLabel = AnomalyLabel()
+    merged: int = 1
 
 
 class DepthStatus(IntEnum):
@@ -261,10 +287,43 @@ class HazardZone:
 
 @dataclass(frozen=True)
 class Timing:
-    """Milliseconds spent on one frame: inside the engine, and from `Pipeline.process` start to end."""
+    """Milliseconds spent on one frame: in the engine, from start to end of `Pipeline.process`, waiting for inputs."""
 
     engine_ms: float
     total_ms: float
+    inputs_ms: float = 0.0
+
+
+class Pictures(Protocol):
+    """What is said of each pixel of an image. Whether it is made beforehand or when looked at is left open."""
+
+    @property
+    def probability(self) -> FloatArray:
+        """(H, W) float32 calibrated anomaly probability."""
+
+    @property
+    def mask(self) -> ByteArray:
+        """(H, W) uint8, 255 anomaly, 0 not."""
+
+    @property
+    def instances(self) -> npt.NDArray[np.uint16]:
+        """(H, W) uint16 region ids, 0 none."""
+
+    @property
+    def segmentation(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+        """(H, W) uint8 or uint16 index into `FrameResult.class_names`."""
+
+
+@dataclass(frozen=True)
+class GivenPictures:
+    """`Pictures` that are there already; by default none."""
+
+    probability: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    mask: ByteArray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
+    instances: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros((0, 0), np.uint16))
+    segmentation: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] = field(
+        default_factory=lambda: np.zeros((0, 0), np.uint8)
+    )
 
 
 @dataclass(frozen=True)
@@ -274,10 +333,8 @@ class FrameResult:
     Attributes:
         frame: the input.
         ok: False: the frame could not be judged, `reason` says why, and every field below is empty.
-        probability: (H, W) float32 calibrated anomaly probability.
-        mask: (H, W) uint8, 255 anomaly, 0 not.
-        instances: (H, W) uint16 region ids, 0 none.
-        segmentation: (H, W) uint8 or uint16 index into `class_names`.
+        pictures: what is said of each pixel; also read as `result.probability`, `.mask`, `.instances`,
+            `.segmentation`. A picture may be made when it is first read.
         class_names: known classes, then this frame's anomaly names.
         zone_frame: frame of the zones: `Frame.output_frame`, or the optical frame where no transform was known.
         R_zone_level: (3, 3) float64. Zones are held in level axes (x forward, y left, z up); this rotates them into
@@ -289,12 +346,7 @@ class FrameResult:
     frame: Frame
     ok: bool
     reason: str = ""
-    probability: FloatArray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
-    mask: ByteArray = field(default_factory=lambda: np.zeros((0, 0), np.uint8))
-    instances: npt.NDArray[np.uint16] = field(default_factory=lambda: np.zeros((0, 0), np.uint16))
-    segmentation: npt.NDArray[np.uint8] | npt.NDArray[np.uint16] = field(
-        default_factory=lambda: np.zeros((0, 0), np.uint8)
-    )
+    pictures: Pictures = field(default_factory=GivenPictures)
     class_names: tuple[str, ...] = ()
     regions: tuple[Region, ...] = ()
     zones: tuple[HazardZone, ...] = ()
@@ -303,3 +355,23 @@ class FrameResult:
     engine: str = ""
     vocabulary_revision: int = 0
     timing: Timing = Timing(0.0, 0.0)
+
+    @property
+    def probability(self) -> FloatArray:
+        """(H, W) float32 calibrated anomaly probability."""
+        return self.pictures.probability
+
+    @property
+    def mask(self) -> ByteArray:
+        """(H, W) uint8, 255 anomaly, 0 not."""
+        return self.pictures.mask
+
+    @property
+    def instances(self) -> npt.NDArray[np.uint16]:
+        """(H, W) uint16 region ids, 0 none."""
+        return self.pictures.instances
+
+    @property
+    def segmentation(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
+        """(H, W) uint8 or uint16 index into `class_names`."""
+        return self.pictures.segmentation
