@@ -54,6 +54,14 @@ def road_points() -> npt.NDArray[np.float32]:
     return np.concatenate([road, front, wall]).astype(np.float32)
 
 
+def swept_points() -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """`road_points` as a sensor sees them that turns to the right while the vehicle drives on, and their times."""
+    xyz = road_points()
+    times_s = (0.05 - 0.1 * np.arctan2(xyz[:, 1], xyz[:, 0]) / np.pi).astype(np.float32)
+    xyz[:, 0] -= times_s * EGO_MPS  # it has come nearer by then
+    return xyz, times_s
+
+
 class BagMaker:
     """A bag being written; a context manager. `log_ns` None: the time of recording is the stamp."""
 
@@ -119,16 +127,20 @@ class BagMaker:
 
     def cloud(
         self, stamp_ns: int, xyz: npt.NDArray[np.float32], topic: str = "/lidar/points", frame: str = "lidar",
-        log_ns: int | None = None,
+        log_ns: int | None = None, times_s: npt.NDArray[np.float32] | None = None,
     ) -> None:  # fmt: skip
+        """`times_s`: (N,) after the stamp, for each point."""
+        names = ["x", "y", "z"] if times_s is None else ["x", "y", "z", "time"]
+        table = xyz if times_s is None else np.column_stack([xyz, times_s])
         fields = [
             new("sensor_msgs/msg/PointField", name=name, offset=4 * i, datatype=7, count=1)
-            for i, name in enumerate("xyz")
+            for i, name in enumerate(names)
         ]
+        step = 4 * len(names)
         message = new(
             "sensor_msgs/msg/PointCloud2", header=header(stamp_ns, frame), height=1, width=len(xyz), fields=fields,
-            is_bigendian=False, point_step=12, row_step=12 * len(xyz), is_dense=True,
-            data=np.ascontiguousarray(xyz, "<f4").view(np.uint8).ravel(),
+            is_bigendian=False, point_step=step, row_step=step * len(xyz), is_dense=True,
+            data=np.ascontiguousarray(table, "<f4").view(np.uint8).ravel(),
         )  # fmt: skip
         self.write(topic, message, stamp_ns if log_ns is None else log_ns)
 
@@ -158,12 +170,13 @@ class BagMaker:
 
 def drive_bag(
     path: Path, *, frames: int = 3, storage: str = "mcap", compression: CompressionMode = CompressionMode.NONE,
-    moving: bool = False, points: bool = True, info: bool = True, tf: bool = True,
+    moving: bool = False, swept: bool = False, points: bool = True, info: bool = True, tf: bool = True,
     cameras: tuple[str, ...] = ("camera",),
 ) -> Path:  # fmt: skip
     """A whole drive: images at 1.0, 1.2, ... s.
 
-    With `moving`, odom -> base_link is recorded at 50 Hz and clouds are 80 ms older than images and recorded late.
+    With `moving`, odom -> base_link is recorded at 50 Hz and clouds are 80 ms older than images and recorded late. With
+    `swept` as well, the sensor needs 100 ms for a cloud: what lies left of it is seen first.
     """
     with BagMaker(path, storage, compression) as bag:
         if tf:
@@ -184,7 +197,8 @@ def drive_bag(
                         bag.info(stamp, f"/{name}/camera_info")
                     bag.image(stamp, road_picture(), f"/{name}/image_raw", log_ns=log_ns)
             elif kind == "cloud":
-                bag.cloud(stamp, road_points(), log_ns=log_ns)
+                xyz, times_s = swept_points() if swept else (road_points(), None)
+                bag.cloud(stamp, xyz, log_ns=log_ns, times_s=times_s)
             else:
                 x = stamp * 1e-9 * EGO_MPS
                 bag.transform(stamp, "odom", "base_link", (x, 0, 0), log_ns=log_ns)

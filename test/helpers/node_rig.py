@@ -13,6 +13,7 @@ import random
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from time import monotonic
 from types import TracebackType
@@ -26,7 +27,7 @@ from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import TransformStamped
 from lifecycle_msgs.msg import Transition
-from lifecycle_msgs.srv import ChangeState, GetState
+from lifecycle_msgs.srv import ChangeState, GetAvailableStates, GetAvailableTransitions, GetState
 from rcl_interfaces.srv import SetParametersAtomically
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.parameter import Parameter
@@ -56,9 +57,12 @@ OUTPUTS = {
     "hazard_zones": HazardZoneArray,
     "anomalies": AnomalyArray,
 }
+SHARED = ("obstacle_points", "markers", "hazard_zones")  # by all cameras; the others are each camera's own
 SERVICES = {
     "change_state": ChangeState,
     "get_state": GetState,
+    "get_available_states": GetAvailableStates,
+    "get_available_transitions": GetAvailableTransitions,
     "set_parameters_atomically": SetParametersAtomically,
     "set_vocabulary": SetVocabulary,
     "get_vocabulary": GetVocabulary,
@@ -104,39 +108,67 @@ class NodeRig:
         folder: for the node's log.
         parameters: of the node, by dotted name, in YAML notation.
         arguments: further command line of the node.
+        cameras: names, as in node.cameras, where there are several: their topics begin with them.
+        module: that Python runs, as the node.
+        variables: further environment of the node.
     """
 
-    def __init__(self, folder: Path, parameters: dict[str, str], arguments: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        parameters: dict[str, str],
+        arguments: tuple[str, ...] = (),
+        *,
+        cameras: tuple[str, ...] = (),
+        module: str = "vl_anomaly_ros.node",
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         domain = random.randint(1, 100)  # noqa: S311
+        self.prefixes = tuple(f"{camera}/" for camera in cameras) or ("",)
+        self.outputs = {
+            name if name in SHARED else prefix + name: kind
+            for prefix in self.prefixes
+            for name, kind in OUTPUTS.items()
+        }
         os.environ.update({k: v for k, v in environment(domain).items() if k != "ROS_DOMAIN_ID"})
         self.log = folder / f"node_{domain}.log"
-        command = [sys.executable, "-m", "vl_anomaly_ros.node", "--ros-args", *arguments]
+        command = [sys.executable, "-m", module, "--ros-args", *arguments]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={value}"]
         with self.log.open("w") as log:
-            self.process = subprocess.Popen(command, env=environment(domain), stdout=log, stderr=log, cwd=ROOT)
+            own = {**environment(domain), **(variables or {})}
+            self.process = subprocess.Popen(command, env=own, stdout=log, stderr=log, cwd=ROOT)
         self.context = rclpy.Context()
         rclpy.init(context=self.context, domain_id=domain)
         self.node = rclpy.create_node("rig", context=self.context)
         self.executor = SingleThreadedExecutor(context=self.context)
         self.executor.add_node(self.node)
-        self.received: dict[str, list[Any]] = {name: [] for name in [*OUTPUTS, "diagnostics"]}
-        for name, kind in OUTPUTS.items():
+        self.received: dict[str, list[Any]] = {name: [] for name in [*self.outputs, "diagnostics"]}
+        for name, kind in self.outputs.items():
             self.node.create_subscription(kind, f"/vl_anomaly/{name}", self.received[name].append, 10)
         self.node.create_subscription(DiagnosticArray, "/diagnostics", self.received["diagnostics"].append, 10)
         self.clients = {n: self.node.create_client(k, f"/vl_anomaly/{n}") for n, k in SERVICES.items()}
         latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         self.publishers = {
-            "/image": self.node.create_publisher(Image, "/image", 10),
-            "/image/compressed": self.node.create_publisher(CompressedImage, "/image/compressed", 10),
-            "/camera_info": self.node.create_publisher(CameraInfo, "/camera_info", 10),
             "/points": self.node.create_publisher(PointCloud2, "/points", 10),
+            "/tf": self.node.create_publisher(TFMessage, "/tf", 100),
             "/tf_static": self.node.create_publisher(TFMessage, "/tf_static", latched),
             "/clock": self.node.create_publisher(Clock, "/clock", 10),
         }
+        of_camera = {"image": Image, "image/compressed": CompressedImage, "camera_info": CameraInfo}
+        for prefix in self.prefixes:
+            for name, kind in of_camera.items():
+                topic = f"/{prefix}{name}"
+                self.publishers[topic] = self.node.create_publisher(kind, topic, 10)
 
     def __enter__(self) -> NodeRig:  # noqa: PYI034 - typing.Self is younger than Python 3.10
-        self.until(lambda: all(client.service_is_ready() for client in self.clients.values()), "the node's services")
+        try:
+            self.until(lambda: all(one.service_is_ready() for one in self.clients.values()), "the node's services")
+            settled_s = monotonic() + 0.2  # the services learn the way back a moment later
+            self.until(lambda: monotonic() > settled_s, "the way back from the services")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -158,10 +190,22 @@ class NodeRig:
             self.executor.spin_once(timeout_sec=0.05)
 
     def call(self, service: str, request: Any) -> Any:
-        """The reply of a service."""
-        future = self.clients[service].call_async(request)
-        self.until(future.done, f"reply of {service}")
-        return future.result()
+        """The reply of a service.
+
+        DDS may know the way to a service before the service knows the way back: then the reply is lost, and what only
+        asks is asked again.
+        """
+        asks = service.startswith("get_")
+        for timeout_s in (*([TIMEOUT_S / 6] * 5 if asks else []), TIMEOUT_S):
+            future = self.clients[service].call_async(request)
+            try:
+                self.until(future.done, f"reply of {service}", timeout_s)
+            except AssertionError:
+                if timeout_s == TIMEOUT_S or self.process.poll() is not None:
+                    raise
+            else:
+                return future.result()
+        raise AssertionError(f"no reply of {service}")
 
     def transition(self, name: str) -> bool:
         """Whether a lifecycle transition succeeded."""
@@ -185,20 +229,31 @@ class NodeRig:
 
     def connected(self, *, compressed: bool = False) -> None:
         """Wait for discovery in both directions."""
-        image = "/image/compressed" if compressed else "/image"
-        sensors = [self.publishers[topic] for topic in (image, "/camera_info", "/points", "/tf_static")]
+        image = "image/compressed" if compressed else "image"
+        own = [f"/{prefix}{name}" for prefix in self.prefixes for name in (image, "camera_info")]
+        sensors = [self.publishers[topic] for topic in (*own, "/points", "/tf", "/tf_static")]
         self.until(lambda: all(p.get_subscription_count() for p in sensors), "subscriptions of the node")
-        topics = [f"/vl_anomaly/{name}" for name in OUTPUTS]
+        topics = [f"/vl_anomaly/{name}" for name in self.outputs]
         self.until(lambda: all(self.node.count_publishers(t) for t in topics), "publishers of the node")
 
     def send_tf(self) -> None:
-        """base_link -> camera (optical) and base_link -> lidar (the same place), static."""
-        camera = TransformStamped(header=Header(frame_id="base_link"), child_frame_id="camera_optical")
-        camera.transform.translation.z = 1.5
-        turn = camera.transform.rotation
-        turn.x, turn.y, turn.z, turn.w = -0.5, 0.5, -0.5, 0.5
-        lidar = TransformStamped(header=Header(frame_id="base_link"), child_frame_id="lidar")
-        self.publishers["/tf_static"].publish(TFMessage(transforms=[camera, lidar]))
+        """base_link -> camera (optical) and base_link -> lidar (the same place), static; all cameras see the same."""
+        made = [TransformStamped(header=Header(frame_id="base_link"), child_frame_id="lidar")]
+        for prefix in self.prefixes:
+            camera = TransformStamped(header=Header(frame_id="base_link"), child_frame_id=optical_frame(prefix))
+            camera.transform.translation.z = 1.5
+            turn = camera.transform.rotation
+            turn.x, turn.y, turn.z, turn.w = -0.5, 0.5, -0.5, 0.5
+            made.append(camera)
+        self.publishers["/tf_static"].publish(TFMessage(transforms=made))
+
+    def send_motion(self, stamp_s: int) -> None:
+        """odom -> base_link up to that moment: the vehicle stands."""
+        made = []
+        for stamp_ns in (stamp_s * 10**9 - 500_000_000, stamp_s * 10**9):
+            header = Header(stamp=time_of(stamp_ns), frame_id="odom")
+            made.append(TransformStamped(header=header, child_frame_id="base_link"))
+        self.publishers["/tf"].publish(TFMessage(transforms=made))
 
     def send(
         self,
@@ -207,32 +262,33 @@ class NodeRig:
         image: npt.NDArray[np.uint8] | None = None,
         compressed: bytes | None = None,
         points: bool = True,
+        points_age_ns: int = 0,
+        info: bool = True,
         info_size: tuple[int, int] = (WIDTH, HEIGHT),
+        camera: str = "",
     ) -> None:
-        """CameraInfo, cloud and image of one moment."""
+        """CameraInfo, cloud and image of one moment; `camera` says whose, where there are several."""
         stamp = Time(sec=stamp_s)
-        optical = Header(stamp=stamp, frame_id="camera_optical")
-        info = CameraInfo(header=optical, width=info_size[0], height=info_size[1], distortion_model="plumb_bob")
-        info.k = [FOCAL_PX, 0.0, WIDTH / 2, 0.0, FOCAL_PX, HEIGHT / 2, 0.0, 0.0, 1.0]
-        info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
-        self.publishers["/camera_info"].publish(info)
+        prefix = f"{camera}/" if camera else ""
+        optical = Header(stamp=stamp, frame_id=optical_frame(prefix))
+        if info:
+            self.publishers[f"/{prefix}camera_info"].publish(info_message(optical, info_size))
         if points:
-            self.publishers["/points"].publish(cloud_message(scene_points(), Header(stamp=stamp, frame_id="lidar")))
+            swept = Header(stamp=time_of(stamp_s * 10**9 - points_age_ns), frame_id="lidar")
+            self.publishers["/points"].publish(cloud_message(scene_points(), swept))
         if compressed is not None:
             message = CompressedImage(header=optical, format="png")
             message.data = array.array("B", compressed)
-            self.publishers["/image/compressed"].publish(message)
+            self.publishers[f"/{prefix}image/compressed"].publish(message)
             return
-        pixels = scene_image() if image is None else image
-        raw = Image(header=optical, height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8")
-        raw.step, raw.data = 3 * pixels.shape[1], array.array("B", pixels.tobytes())
-        self.publishers["/image"].publish(raw)
+        self.publishers[f"/{prefix}image"].publish(image_message(scene_image() if image is None else image, optical))
 
-    def answer(self, stamp_s: int) -> dict[str, Any]:
+    def answer(self, stamp_s: int, camera: str = "") -> dict[str, Any]:
         """All outputs of one image, once anomalies and zones are in; what was not published is absent."""
 
         def found(name: str) -> list[Any]:
-            return [m for m in self.received[name] if _stamp_s(m) == stamp_s]
+            topic = f"{camera}/{name}" if camera and name not in SHARED else name
+            return [m for m in self.received[topic] if _stamp_s(m) == stamp_s]
 
         self.until(lambda: found("anomalies") and found("hazard_zones"), f"the answer to the image at {stamp_s} s")
         end_s = monotonic() + 1.0  # the rest was published before, but comes by other readers
@@ -244,6 +300,31 @@ class NodeRig:
         """Send a signal and return the exit code."""
         self.process.send_signal(number)
         return self.process.wait(timeout=TIMEOUT_S)
+
+
+def time_of(stamp_ns: int) -> Time:
+    """Nanoseconds as a message."""
+    return Time(sec=stamp_ns // 10**9, nanosec=stamp_ns % 10**9)
+
+
+def optical_frame(prefix: str) -> str:
+    """Frame of the camera whose topics begin with this."""
+    return f"{prefix.rstrip('/') or 'camera'}_optical"
+
+
+def info_message(header: Header, size: tuple[int, int] = (WIDTH, HEIGHT)) -> CameraInfo:
+    """CameraInfo of the scene's camera, without distortion."""
+    info = CameraInfo(header=header, width=size[0], height=size[1], distortion_model="plumb_bob")
+    info.k = [FOCAL_PX, 0.0, WIDTH / 2, 0.0, FOCAL_PX, HEIGHT / 2, 0.0, 0.0, 1.0]
+    info.r = [1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+    return info
+
+
+def image_message(pixels: npt.NDArray[np.uint8], header: Header) -> Image:
+    """An rgb8 Image of (H, W, 3) pixels."""
+    raw = Image(header=header, height=pixels.shape[0], width=pixels.shape[1], encoding="rgb8")
+    raw.step, raw.data = 3 * pixels.shape[1], array.array("B", pixels.tobytes())
+    return raw
 
 
 def cloud_message(xyz: npt.NDArray[np.float32], header: Header) -> PointCloud2:

@@ -13,6 +13,7 @@ from vl_anomaly_ros.types import (
     DepthStatus,
     Frame,
     FrameResult,
+    GivenPictures,
     HazardZone,
     NameSource,
     PointCloud,
@@ -73,10 +74,12 @@ def make_result(*zones: HazardZone, **more: Any) -> FrameResult:
     values: dict[str, Any] = {
         "frame": make_frame(),
         "ok": True,
-        "probability": np.where(instances > 0, 0.9, 0.1).astype(np.float32),
-        "mask": (instances > 0).astype(np.uint8) * 255,
-        "instances": instances,
-        "segmentation": (instances > 0).astype(np.uint8),
+        "pictures": GivenPictures(
+            probability=np.where(instances > 0, 0.9, 0.1).astype(np.float32),
+            mask=(instances > 0).astype(np.uint8) * 255,
+            instances=instances,
+            segmentation=(instances > 0).astype(np.uint8),
+        ),
         "class_names": ("road", "dog"),
         "regions": (region,),
         "zones": zones,
@@ -86,3 +89,12 @@ def make_result(*zones: HazardZone, **more: Any) -> FrameResult:
         "timing": Timing(12.5, 20.0),
     }
     return FrameResult(**{**values, **more})
+
+
+def sight_of(result: FrameResult) -> Any:
+    """What a node with one camera sees then. Needs the built messages."""
+    from vl_anomaly_ros.config import Config
+    from vl_anomaly_ros.node.panorama import Panorama
+
+    no_transforms: Any = None
+    return Panorama(["front"], Config(), no_transforms).with_result(result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -45,7 +46,8 @@ def diagnostics(rig: NodeRig, part: str, level: bytes) -> Any:
 
 def test_lifecycle_three_times_and_no_publisher_is_left(start_node: Start) -> None:
     rig = start_node()
-    threads = 0
+    tasks = Path("/proc") / str(rig.process.pid) / "task"
+    threads = []
     for cycle in (1, 2, 3):
         rig.start()
         rig.send_tf()
@@ -64,16 +66,10 @@ def test_lifecycle_three_times_and_no_publisher_is_left(start_node: Start) -> No
         topics = [f"/vl_anomaly/{name}" for name in OUTPUTS]
         rig.until(lambda t=topics: not any(rig.node.count_publishers(n) for n in t), "publishers gone")
         rig.until(lambda: rig.publishers["/image"].get_subscription_count() == 0, "subscriptions gone")
-        now = len(list((_proc(rig) / "task").iterdir()))
-        assert not threads or now <= threads, "threads are left from the cycle before"
-        threads = now
+        threads.append(len(list(tasks.iterdir())))
+    # A library may start a thread late, and one that ends is there for a moment; what a cycle leaves stays.
+    rig.until(lambda: len(list(tasks.iterdir())) < threads[0] + 2, f"the threads of the cycles before gone: {threads}")
     assert rig.stop() == 0
-
-
-def _proc(rig: NodeRig) -> Any:
-    from pathlib import Path
-
-    return Path("/proc") / str(rig.process.pid)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -118,7 +114,7 @@ def test_thresholds_change_while_running_and_read_only_ones_do_not(start_node: S
     weights = rig.set_parameter("engine.source_weights", [1.0, 2.0])
     assert not weights.successful
     assert "engine.source_weights: expected 3 numbers" in weights.reason
-    assert not rig.set_parameter("node.camera", "other").successful
+    assert not rig.set_parameter("node.cameras", ["other"]).successful
 
 
 def test_a_vocabulary_changes_the_next_frame_and_a_bad_one_is_refused(start_node: Start) -> None:
@@ -167,7 +163,7 @@ def test_disabled_images_are_dropped_and_counted(start_node: Start) -> None:
 
 
 def test_diagnostics_say_what_is_wrong(start_node: Start) -> None:
-    limits = {"node__stale_after_s": "0.5", "node__max_latency_s": "100.0"}  # a busy machine is no fault here
+    limits = {"node__stale_after_s": "0.5", "node__latency_budget_s": "100.0"}  # a busy machine is no fault here
     rig = start_node(node__diagnostics_period_s="0.2", sync__wait_s="2.0", **limits)
     rig.start()
     assert "no image" in diagnostics(rig, "input", b"\x02").message
@@ -181,7 +177,8 @@ def test_diagnostics_say_what_is_wrong(start_node: Start) -> None:
     engine = {value.key: value.value for value in diagnostics(rig, "engine", b"\x00").values}
     assert engine["engine"] == "onnxruntime-cpu/tiny"
     assert len(engine["bundle_sha256"]) == 64
-    assert float(engine["engine_p50_ms"]) > 0
+    processing = {value.key: value.value for value in diagnostics(rig, "processing", b"\x00").values}
+    assert float(processing["engine_p50_ms"]) > 0
     rig.send(3, points=False)
     rig.answer(3)
     missing = diagnostics(rig, "sync", b"\x01")

@@ -6,6 +6,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from time import monotonic
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -45,7 +46,8 @@ class SlowPipeline:
 class Bench:
     def __init__(self, context: Any) -> None:
         self.node: Any = Node("vl_anomaly", context=context)
-        self.pipeline = self.node.pipeline = SlowPipeline()
+        self.pipeline = SlowPipeline()
+        self.node.keeper = SimpleNamespace(pipeline=self.pipeline, latest=self.pipeline)
         self.node.worker = None
         self.node.set_enabled = lambda **_: None
         self.services = Services(self.node)
@@ -92,3 +94,11 @@ def test_an_unexpected_error_is_answered_too(bench: Bench) -> None:
     bench.until(words.done)
     assert not words.result().success
     assert words.result().message == "MemoryError: too many words"
+
+
+def test_while_the_engine_is_loaded_anew_the_vocabulary_stays_and_the_reply_says_so(bench: Bench) -> None:
+    bench.node.keeper.pipeline = None
+    words = bench.vocabulary.call_async(SetVocabulary.Request(known=[KnownClass(name="road")]))
+    bench.until(words.done)
+    assert not words.result().success
+    assert "loaded anew" in words.result().message

@@ -67,6 +67,24 @@ def test_moving_vehicle_late_clouds(tmp_path: Path, node_bundle: Path) -> None:
     assert len(list((tmp_path / "live" / "overlay").iterdir())) == 5
 
 
+@pytest.mark.parametrize("policy", ["nearest", "newest"])
+def test_motion_within_sweeps(tmp_path: Path, node_bundle: Path, policy: str) -> None:
+    """Each point is carried to the image through TF, which comes after it; the same in both."""
+    bag = drive_bag(tmp_path / "bag", frames=4, moving=True, swept=True)
+    summary, lines = both(bag, tmp_path, node_bundle, **{"sync.policy": policy})
+    assert (summary["frames_out"], summary["zones_by_status"]["MEASURED"]) == (4, 4)
+    (zone,) = json.loads(lines[2])["zones"]
+    assert zone["center_m"][0] == pytest.approx(9.2, abs=0.1)
+
+
+def test_only_clouds_of_exactly_the_same_stamp(tmp_path: Path, node_bundle: Path) -> None:
+    summary, _ = both(drive_bag(tmp_path / "one", frames=2), tmp_path, node_bundle, **{"sync.policy": "exact"})
+    assert summary["zones_by_status"]["MEASURED"] == 2
+    bag = drive_bag(tmp_path / "two", frames=2, moving=True)
+    summary, _ = both(bag, tmp_path / "late", node_bundle, **{"sync.policy": "exact"})
+    assert summary["zones_by_status"]["UNKNOWN"] == 2
+
+
 def test_bad_images_among_good_ones(tmp_path: Path, node_bundle: Path) -> None:
     poisoned = road_picture()
     poisoned[:] = POISON_RGB

@@ -1,63 +1,97 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Levels and words of /diagnostics."""
+"""Levels, names of degraded modes and words of /diagnostics."""
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
+import numpy as np
 import pytest
+from results import make_frame
 
 pytest.importorskip("diagnostic_msgs.msg", reason="ROS messages are not installed: ./run installs them")
 
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from vl_anomaly_ros.config import Config, with_values
-from vl_anomaly_ros.node.diagnostics import EngineFacts, statuses
+from vl_anomaly_ros.node.diagnostics import CameraFacts, EngineFacts, statuses
 from vl_anomaly_ros.node.statistics import Statistics
+from vl_anomaly_ros.types import CameraCalibration
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 FACTS = EngineFacts("onnxruntime-cpu/tiny", "onnxruntime-cpu", "fp32", "cpu", "ab" * 32, 12.0, 3)
+K = np.array([[5.0, 0, 3], [0, 5, 2], [0, 0, 1]])
+WHOLE = make_frame(calibration=CameraCalibration(6, 4, K, "optical"))
 
 
 def judged(config: Config, statistics: Statistics | None, now_s: float = 1.0, **more: Any) -> dict[str, Any]:
+    """The statuses by name, without that of the node."""
     snapshot = None if statistics is None else statistics.snapshot(now_s)
-    return {s.name.split()[-1]: s for s in statuses("/vl_anomaly", config, FACTS, snapshot, **more)}
+    facts = more.pop("engine", FACTS)
+    cameras = {"front": CameraFacts(snapshot, sync_counts={"unmatched clouds": 4})}
+    return {s.name.partition(": ")[2]: s for s in statuses("/vl_anomaly", config, facts, cameras, **more)}
+
+
+def values(status: Any) -> dict[str, str]:
+    return {v.key: v.value for v in status.values}
 
 
 def healthy() -> Statistics:
     statistics = Statistics(started_s=0.0)
     for i in range(5):
         statistics.image_received(0.2 * i)
-        statistics.inputs(points=True, transforms=True, missing=(), skew_s=0.01)
+        statistics.inputs(WHOLE)
         statistics.frame_judged({"engine": 20.0, "post": 5.0, "publish": 1.0, "latency": 30.0})
     return statistics
 
 
 def test_all_is_well() -> None:
-    found = judged(Config(), healthy())
+    found = judged(Config(), healthy(), time_jumps=2)
     assert [(name, s.level, s.message) for name, s in found.items()] == [
-        ("input", OK, "ok"),
         ("engine", OK, "ok"),
-        ("sync", OK, "ok"),
+        ("front input", OK, "ok"),
+        ("front processing", OK, "ok"),
+        ("front sync", OK, "ok"),
     ]
-    values = {v.key: v.value for v in found["engine"].values}
-    assert values["engine_p50_ms"] == "20.0"
-    assert (values["precision"], values["device"], values["vocabulary_revision"]) == ("fp32", "cpu", "3")
-    assert {v.key: v.value for v in found["input"].values}["input_rate_hz"] == "5.00"
+    engine = values(found["engine"])
+    assert (engine["precision"], engine["device"], engine["vocabulary_revision"]) == ("fp32", "cpu", "3")
+    assert values(found["front processing"])["engine_p50_ms"] == "20.0"
+    assert values(found["front input"])["input_rate_hz"] == "5.00"
+    sync = values(found["front sync"])
+    assert (sync["skew_s"], sync["unmatched clouds"], sync["time_jumps"]) == ("0.100", "4", "2")
+    assert {values(status)["degraded"] for status in found.values()} == {"no"}
 
 
 def test_inactive_is_no_fault() -> None:
-    assert [(s.level, s.message) for s in judged(Config(), None).values()] == [(OK, "inactive")] * 3
+    assert [(s.level, s.message) for s in judged(Config(), None).values()][1:] == [(OK, "inactive")] * 3
+
+
+def test_every_camera_has_its_statuses() -> None:
+    cameras = {"front": CameraFacts(healthy().snapshot(1.0)), "left": CameraFacts(healthy().snapshot(9.0))}
+    found = {s.name: s.level for s in statuses("/vl_anomaly", Config(), FACTS, cameras)}
+    assert found["/vl_anomaly: front input"] == OK
+    assert found["/vl_anomaly: left input"] == ERROR
+    assert len(found) == 7
+
+
+def test_an_engine_that_is_loaded_anew_is_an_error_by_name() -> None:
+    engine = dataclasses.replace(FACTS, rebuilding="it has not answered for 5 s", rebuilds=2)
+    status = judged(Config(), healthy(), engine=engine)["engine"]
+    assert (status.level, values(status)["degraded"]) == (ERROR, "engine_rebuilding")
+    assert status.message == "degraded (engine_rebuilding): it has not answered for 5 s"
+    assert values(status)["rebuilds"] == "2"
 
 
 def test_no_image_is_an_error_also_before_the_first() -> None:
-    assert judged(Config(), Statistics(started_s=0.0), now_s=1.5)["input"].level == ERROR
-    assert judged(Config(), healthy(), now_s=5.0)["input"].level == ERROR
+    for statistics, now_s in ((Statistics(started_s=0.0), 1.5), (healthy(), 5.0)):
+        status = judged(Config(), statistics, now_s=now_s)["front input"]
+        assert (status.level, values(status)["degraded"]) == (ERROR, "stale_camera")
 
 
 def test_disabled_is_a_warning() -> None:
-    status = judged(Config(), healthy(), enabled=False)["input"]
-    assert (status.level, "disabled" in status.message) == (WARN, True)
+    status = judged(Config(), healthy(), enabled=False)["front input"]
+    assert (status.level, values(status)["degraded"]) == (WARN, "disabled")
 
 
 @pytest.mark.parametrize(("latencies_ms", "level"), [([30.0] * 90 + [900.0] * 10, WARN), ([900.0] * 100, ERROR)])
@@ -65,28 +99,35 @@ def test_latency_over_budget(latencies_ms: list[float], level: bytes) -> None:
     statistics = healthy()
     for latency_ms in latencies_ms:
         statistics.frame_judged({"latency": latency_ms})
-    assert judged(Config(), statistics)["engine"].level == level
+    status = judged(Config(), statistics)["front processing"]
+    assert (status.level, values(status)["degraded"]) == (level, "over_budget")
 
 
 def test_a_failed_frame_is_an_error_with_its_reason() -> None:
     statistics = healthy()
     statistics.frame_failed("NaN in the score")
-    status = judged(Config(), statistics)["engine"]
-    assert status.level == ERROR
+    status = judged(Config(), statistics)["front processing"]
+    assert (status.level, values(status)["degraded"]) == (ERROR, "not_judged")
     assert "NaN in the score" in status.message
 
 
 @pytest.mark.parametrize(
-    ("clause", "points", "level"),
+    ("lacking", "settings", "level", "modes"),
     [
-        ("no point cloud was received", True, WARN),
-        ("no transform lidar -> camera at 1.000 s", True, ERROR),
-        ("no LiDAR is configured (node.points is false)", False, OK),
+        ({"points": None}, {}, WARN, "no_lidar"),
+        ({"points": None}, {"node.points": False}, OK, "no"),
+        ({"points": None}, {"fusion.enabled": False}, OK, "no"),
+        ({"T_camera_points": None}, {}, ERROR, "no_tf"),
+        ({"T_output_camera": None}, {}, ERROR, "no_tf"),
+        ({"calibration": None}, {}, ERROR, "no_camera_info"),
+        ({"calibration": None, "points": None, "T_output_camera": None}, {}, ERROR, "no_tf, no_camera_info, no_lidar"),
     ],
 )
-def test_missing_inputs(clause: str, points: bool, level: bytes) -> None:
+def test_missing_inputs_are_degraded_modes_by_name(
+    lacking: dict[str, Any], settings: dict[str, bool], level: bytes, modes: str
+) -> None:
     statistics = healthy()
-    statistics.inputs(points=False, transforms=True, missing=(clause,), skew_s=None)
-    status = judged(with_values(Config(), {"node.points": points}), statistics)["sync"]
-    assert status.level == level
-    assert level == OK or clause in status.message
+    statistics.inputs(dataclasses.replace(WHOLE, **lacking, missing=("the reason",)))
+    status = judged(with_values(Config(), settings), statistics)["front sync"]
+    assert (status.level, values(status)["degraded"]) == (level, modes)
+    assert level == OK or "the reason" in status.message

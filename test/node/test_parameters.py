@@ -15,6 +15,7 @@ pytest.importorskip("rclpy", reason="rclpy is not installed: ./run makes an envi
 
 import rclpy
 from rclpy.node import Node
+from rclpy.parameter import Parameter
 
 from vl_anomaly_ros.config import Config, described, from_mapping, with_values
 from vl_anomaly_ros.errors import ConfigError
@@ -57,6 +58,10 @@ def test_the_file_holds_every_default_and_is_up_to_date() -> None:
     writer: Any = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(writer)
     assert writer.parameter_file() == FILE.read_text(), "run tools/write_parameters.py"
+    assert writer.table() == (ROOT / "docs" / "parameters.md").read_text(), "run tools/write_parameters.py"
+    rows = [line for line in writer.table().splitlines() if line.startswith("| `")]
+    assert len(rows) == len(list(described(Config())))
+    assert all(row.count(" | ") == 5 for row in rows), "a bar in a description would break the table"
 
 
 def test_defaults_and_the_shipped_file_give_the_same_settings(make_node: MakeNode) -> None:
@@ -72,6 +77,14 @@ def test_descriptors_tell_meaning_range_and_read_only(make_node: MakeNode) -> No
     assert not threshold.read_only
     assert node.describe_parameter("regions.min_area_px").integer_range[0].from_value == 1
     assert node.describe_parameter("engine.bundle").read_only
+    weights = node.describe_parameter("engine.source_weights")
+    assert weights.type == Parameter.Type.DOUBLE_ARRAY.value == node.get_parameter("engine.source_weights").type_.value
+    assert node.describe_parameter("node.cameras").type == Parameter.Type.STRING_ARRAY.value
+    for item in described(Config()):
+        made = node.describe_parameter(item.name)
+        assert made.read_only is item.meaning.read_only
+        assert item.meaning.description in made.description
+        assert made.type == node.get_parameter(item.name).type_.value, item.name
     assert "compressed" in node.describe_parameter("node.image_transport").additional_constraints
 
 
@@ -86,7 +99,7 @@ def test_an_int_is_taken_for_a_float(make_node: MakeNode) -> None:
     [
         ("regions.threshold:=7.0", "regions.threshold"),
         ("regions.min_area_px:=large", "regions.min_area_px"),
-        ("node.camera:=3", "node.camera"),
+        ("node.cameras:=3", "node.cameras"),
         ("node.image_transport:=theora", "node.image_transport"),
         ("engine.source_weights:=[1.0, 2.0]", "engine.source_weights"),
         ("sync.wait_s:=-1.0", "sync.wait_s"),
@@ -96,6 +109,32 @@ def test_a_wrong_value_is_refused_by_name(make_node: MakeNode, assignment: str, 
     node = make_node("-p", assignment)
     with pytest.raises(ConfigError, match=f"^{name}: expected"):
         read_config(node)
+
+
+def test_a_mistyped_name_is_refused_and_what_is_meant_is_named(make_node: MakeNode) -> None:
+    node = make_node("-p", "regions.treshold:=0.5")
+    with pytest.raises(ConfigError, match=r"^regions\.treshold: no such setting; did you mean"):
+        read_config(node)
+    with pytest.raises(ConfigError, match=r"^node\.camera: no such setting"):
+        read_config(make_node("-p", "node.camera:=front"))
+
+
+def test_parameters_of_other_nodes_in_a_shared_file_are_left_alone(make_node: MakeNode) -> None:
+    node = make_node("-p", "frame_rate:=10", "-p", "driver.gain:=2", "-p", "qos_overrides./tf.subscription.depth:=5")
+    assert read_config(node) == Config()
+
+
+@pytest.mark.parametrize(
+    ("assignment", "cameras"), [("[front, left]", ("front", "left")), ("[a1]", ("a1",)), ("['on']", ("on",))]
+)
+def test_lists_of_words(make_node: MakeNode, assignment: str, cameras: tuple[str, ...]) -> None:
+    assert read_config(make_node("-p", f"node.cameras:={assignment}")).node.cameras == cameras
+
+
+@pytest.mark.parametrize("assignment", ["[]", "['a b']", "[a, a]", "[a/b]", "['']", "[1, 2]", "['../x']", "word"])
+def test_wrong_names_of_cameras(make_node: MakeNode, assignment: str) -> None:
+    with pytest.raises(ConfigError, match=r"^node\.cameras: expected"):
+        read_config(make_node("-p", f"node.cameras:={assignment}"))
 
 
 def test_a_change_is_checked_as_a_whole() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import pytest
+from results import make_frame
 
 pytest.importorskip("rclpy", reason="rclpy is not installed: ./run makes an environment that has it")
 
@@ -39,8 +40,11 @@ def test_drops_are_counted_by_reason_and_a_failure_lasts_until_the_next_success(
 
 def test_inputs_count_what_was_absent_and_keep_the_last_skew() -> None:
     statistics = Statistics(started_s=0.0)
-    statistics.inputs(points=True, transforms=True, missing=(), skew_s=0.02)
-    statistics.inputs(points=False, transforms=False, missing=("no cloud", "no transform"), skew_s=None)
+    statistics.inputs(make_frame())
+    bare = make_frame(points=None, T_output_camera=None, missing=("no cloud", "no transform"))
+    statistics.inputs(bare)
     snapshot = statistics.snapshot(1.0)
-    assert (snapshot.without_points, snapshot.without_transforms, snapshot.skew_s) == (1, 1, 0.02)
+    assert (snapshot.without_points, snapshot.without_transforms) == (1, 1)
+    assert snapshot.skew_s == pytest.approx(0.1)
+    assert (snapshot.no_points, snapshot.no_transforms, snapshot.no_calibration) == (True, True, True)
     assert snapshot.missing == ("no cloud", "no transform")

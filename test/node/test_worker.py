@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The worker answers every image it takes, whatever goes wrong."""
+"""The worker answers every image it takes, whatever goes wrong, and an engine that hangs or fails is replaced."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
-from queue import Queue
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from queue import Empty, Queue
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,46 +16,82 @@ from results import make_frame, make_result, make_zone
 
 pytest.importorskip("vl_anomaly_ros.msg", reason="the messages are not built: ./run builds them")
 
-from vl_anomaly_ros.errors import DataError
+from vl_anomaly_ros.config import Config, with_values
+from vl_anomaly_ros.errors import DataError, EngineError
 from vl_anomaly_ros.node.inputs import Arrived
+from vl_anomaly_ros.node.keeper import EngineKeeper
 from vl_anomaly_ros.node.statistics import Statistics
-from vl_anomaly_ros.node.worker import Worker
+from vl_anomaly_ros.node.worker import Camera, Worker
+
+SETTINGS = {"engine.timeout_s": 0.5, "engine.max_failures": 2, "node.latency_budget_s": 5.0, "sync.wait_s": 1.0}
+ANSWER_S = 20.0
 
 
-def image(name: str) -> Arrived:
-    return Arrived(SimpleNamespace(header=name), 0.0)
+def image(name: str, waited_s: float = 0.0) -> Arrived:
+    return Arrived(SimpleNamespace(header=name), monotonic() - waited_s)
 
 
 class FakeInputs:
     def __init__(self) -> None:
-        self.closed = self.waiting_ended = False
+        self.completed = 0
 
     def frame(self, arrived: Arrived) -> Any:
         if arrived.message.header == "undecodable":
             raise DataError("image: expected pixels, got none")
         return make_frame(camera=arrived.message.header)
 
-    def close(self) -> None:
-        self.closed = True
+    def complete(self, arrived: Arrived, frame: Any) -> Any:
+        self.completed += 1
+        if arrived.message.header == "slow inputs":
+            threading.Event().wait(2 * SETTINGS["engine.timeout_s"])
+        return frame
 
-    def stop_waiting(self) -> None:
-        self.waiting_ended = True
+
+@dataclass
+class Control:
+    """What the pipelines do, and what they did."""
+
+    config: Config
+    started: Queue[str] = field(default_factory=Queue)
+    go_on: threading.Event = field(default_factory=threading.Event)
+    hanging: threading.Event = field(default_factory=threading.Event)
+    loaded: int = 0
+    closed: int = 0
+    load_failures: int = 0
 
 
 class FakePipeline:
-    def __init__(self) -> None:
-        self.started = Queue[str]()
-        self.go_on = threading.Event()
-        self.go_on.set()
+    def __init__(self, control: Control) -> None:
+        self.control = control
+        self.number = control.loaded
+        control.loaded += 1
+        self.engine_failures = 0
+        self.config = control.config
 
-    def process(self, frame: Any) -> Any:
-        self.started.put(frame.camera)
-        self.go_on.wait(10)
+    def process(self, frame: Any, complete: Any) -> Any:
+        self.control.started.put(frame.camera)
+        self.control.go_on.wait(10)
         if frame.camera == "crash":
             raise RuntimeError("out of memory")
+        if frame.camera == "hang":
+            self.control.hanging.wait(30)
         if frame.camera == "poison":
+            self.engine_failures += 1
             return make_result(ok=False, reason="NaN", regions=())
-        return make_result(make_zone(), frame=frame)
+        self.engine_failures = 0
+        return make_result(make_zone(), frame=complete(frame))
+
+    def successor(self) -> FakePipeline:
+        if self.control.load_failures:
+            self.control.load_failures -= 1
+            raise EngineError("the graph is gone")
+        return FakePipeline(self.control)
+
+    def reconfigure(self, config: Config) -> None:
+        self.config = config
+
+    def close(self) -> None:
+        self.control.closed += 1
 
 
 class FakeOutputs:
@@ -80,36 +117,51 @@ class Log:
     def error(self, text: str, **_: Any) -> None:
         self.lines.put(text)
 
-    fatal = error
+    fatal = warning = error
 
 
 @dataclass
 class Rig:
     worker: Worker
-    receive: Callable[[Arrived], None]
-    pipeline: FakePipeline
+    keeper: EngineKeeper
+    control: Control
     outputs: FakeOutputs
     statistics: Statistics
     log: Log
     inputs: FakeInputs
 
+    def receive(self, arrived: Arrived) -> None:
+        self.worker.receive("front", arrived)
+
+    def answer(self) -> tuple[str, bool, str]:
+        return self.outputs.answers.get(timeout=ANSWER_S)
+
+    def answer_once_ready(self) -> tuple[str, bool, str]:
+        """The first answer of an engine that works again."""
+        end_s = monotonic() + ANSWER_S
+        while monotonic() < end_s:
+            self.receive(image("good"))
+            answer = self.answer()
+            if answer[1]:
+                return answer
+            assert "loaded anew" in answer[2]
+        raise AssertionError("the engine was not loaded anew")
+
 
 @pytest.fixture
-def rig() -> Any:
-    pipeline, outputs, statistics, log, inputs = FakePipeline(), FakeOutputs(), Statistics(0.0), Log(), FakeInputs()
-    given: list[Callable[[Arrived], None]] = []
-
-    def make_inputs(on_image: Callable[[Arrived], None]) -> Any:
-        given.append(on_image)
-        return inputs
-
-    make: Any = Worker
-    worker = make(pipeline, outputs, statistics, log, make_inputs)
-    yield Rig(worker, given[0], pipeline, outputs, statistics, log, inputs)
-    pipeline.go_on.set()
+def rig() -> Iterator[Rig]:
+    control = Control(with_values(Config(), SETTINGS))
+    control.go_on.set()
+    outputs, statistics, log, inputs = FakeOutputs(), Statistics(0.0), Log(), FakeInputs()
+    pipeline: Any = FakePipeline(control)
+    logger: Any = log
+    keeper = EngineKeeper(pipeline, logger, 0.0)
+    worker = Worker(keeper, {"front": Camera(inputs, outputs, statistics)}, logger)
+    yield Rig(worker, keeper, control, outputs, statistics, log, inputs)
+    control.go_on.set()
+    control.hanging.set()
     worker.stop()
-    assert inputs.closed
-    assert inputs.waiting_ended
+    keeper.close()
 
 
 @pytest.mark.parametrize(
@@ -123,13 +175,12 @@ def rig() -> Any:
 )
 def test_what_goes_wrong_is_published_as_unknown_and_the_next_frame_is_fine(rig: Rig, name: str, reason: str) -> None:
     rig.receive(image(name))
-    header, ok, why = rig.outputs.answers.get(timeout=10)
+    header, ok, why = rig.answer()
     assert (header, ok) == (name, False)
     assert reason in why
-    rig.receive(image("good"))
-    assert rig.outputs.answers.get(timeout=10) == ("good", True, "")
-    rig.receive(image("good"))
-    rig.outputs.answers.get(timeout=10)
+    for _ in range(2):
+        rig.receive(image("good"))
+        assert rig.answer() == ("good", True, "")
     snapshot = rig.statistics.snapshot(1.0)
     assert snapshot.failed == 1
     assert reason in snapshot.last_error
@@ -141,18 +192,18 @@ def test_even_a_broken_middleware_does_not_end_the_worker(rig: Rig) -> None:
     assert "could not be judged" in rig.log.lines.get(timeout=10)
     assert "middleware" in rig.log.lines.get(timeout=10)
     rig.receive(image("good"))
-    assert rig.outputs.answers.get(timeout=10) == ("good", True, "")
+    assert rig.answer() == ("good", True, "")
 
 
 def test_while_one_is_judged_the_newest_waits_and_the_others_are_counted(rig: Rig) -> None:
-    rig.pipeline.go_on.clear()
+    rig.control.go_on.clear()
     rig.receive(image("a"))
-    assert rig.pipeline.started.get(timeout=10) == "a"
+    assert rig.control.started.get(timeout=10) == "a"
     for name in ("b", "c", "d"):
         rig.receive(image(name))
-    assert rig.worker.busy
-    rig.pipeline.go_on.set()
-    assert [rig.outputs.answers.get(timeout=10)[0] for _ in range(2)] == ["a", "d"]
+    assert rig.worker.waiting("front")
+    rig.control.go_on.set()
+    assert [rig.answer()[0] for _ in range(2)] == ["a", "d"]
     snapshot = rig.statistics.snapshot(1.0)
     assert snapshot.dropped == {"replaced by a newer image": 2}
     assert snapshot.received == 4
@@ -163,5 +214,58 @@ def test_disabled_images_are_dropped_and_counted(rig: Rig) -> None:
     rig.receive(image("a"))
     rig.worker.enabled = True
     rig.receive(image("b"))
-    assert rig.outputs.answers.get(timeout=10)[0] == "b"
+    assert rig.answer()[0] == "b"
     assert rig.statistics.snapshot(1.0).dropped == {"disabled": 1}
+
+
+def test_an_image_older_than_the_budget_at_its_turn_is_not_judged_but_published_as_unknown(rig: Rig) -> None:
+    rig.receive(image("old", waited_s=6.0))
+    header, ok, reason = rig.answer()
+    assert (header, ok) == ("old", False)
+    assert "waited 6.00 s for its turn, more than 5 s" in reason
+    assert rig.control.started.empty()
+    assert rig.statistics.snapshot(1.0).dropped == {"waited longer than node.latency_budget_s": 1}
+
+
+def test_an_engine_that_hangs_is_answered_for_given_up_and_replaced(rig: Rig) -> None:
+    rig.receive(image("hang"))
+    assert rig.answer() == ("hang", False, "the engine has not answered for 0.5 s")
+    assert rig.answer_once_ready() == ("good", True, "")
+    assert (rig.control.loaded, rig.keeper.rebuilds, rig.keeper.hung) == (2, 1, 1)
+    assert rig.control.closed == 0  # one that hangs is not touched any more
+    rig.control.hanging.set()  # the old engine answers after all: nobody hears it
+    with pytest.raises(Empty):
+        rig.outputs.answers.get(timeout=0.3)
+    rig.receive(image("good"))
+    assert rig.answer() == ("good", True, "")
+
+
+def test_inputs_that_are_waited_for_are_no_hanging_engine(rig: Rig) -> None:
+    rig.receive(image("slow inputs"))
+    assert rig.answer() == ("slow inputs", True, "")
+    assert rig.control.loaded == 1
+
+
+def test_an_engine_that_fails_in_a_row_is_loaded_anew_with_pauses_until_it_works(rig: Rig) -> None:
+    rig.control.load_failures = 1
+    for _ in range(2):
+        rig.receive(image("poison"))
+        assert rig.answer()[:2] == ("poison", False)
+    assert rig.answer_once_ready() == ("good", True, "")
+    assert (rig.control.loaded, rig.control.closed, rig.keeper.rebuilds) == (2, 1, 1)
+    assert rig.keeper.why == ""
+
+
+def test_single_failures_do_not_cost_the_engine(rig: Rig) -> None:
+    for name in ("poison", "good", "poison", "good"):
+        rig.receive(image(name))
+        rig.answer()
+    assert rig.control.loaded == 1
+
+
+def test_stop_returns_though_the_engine_hangs(rig: Rig) -> None:
+    rig.receive(image("hang"))
+    assert rig.control.started.get(timeout=10) == "hang"
+    began_s = monotonic()
+    rig.worker.stop()
+    assert monotonic() - began_s < 10.0

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`/diagnostics`: what the node knows of its own health, as levels and numbers."""
+"""`/diagnostics`: what the node knows of its own health, as levels, names of degraded modes, and numbers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
@@ -15,7 +16,12 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What is really in use."""
+    """What is really in use, and how it fares.
+
+    Attributes:
+        rebuilding: why it is loaded anew; empty while it works.
+        rebuilds: how often it was.
+    """
 
     name: str
     backend: str
@@ -24,77 +30,112 @@ class EngineFacts:
     bundle_sha256: str
     warm_up_ms: float
     vocabulary_revision: int
+    rebuilding: str = ""
+    rebuilds: int = 0
+
+
+@dataclass(frozen=True)
+class CameraFacts:
+    """One camera: its statistics, None while the node is inactive; images waiting; how its inputs were matched."""
+
+    snapshot: Snapshot | None
+    image_waiting: bool = False
+    sync_counts: Mapping[str, int] | None = None
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """Something that is not as it should be; `mode` is the name of a degraded mode."""
+
+    level: bytes
+    mode: str
+    words: str
 
 
 def statuses(
     node_name: str,
     config: Config,
-    facts: EngineFacts,
-    snapshot: Snapshot | None,
+    engine: EngineFacts,
+    cameras: Mapping[str, CameraFacts],
     *,
     enabled: bool = True,
-    image_waiting: bool = False,
+    time_jumps: int = 0,
 ) -> list[DiagnosticStatus]:
-    """The statuses of one camera: input, engine, sync.
+    """The status of the engine, and for each camera those of its input, its processing and its matching (sync).
 
     Args:
         node_name: begins the name of each status.
         config: limits.
-        facts: of the engine.
-        snapshot: None while the node is inactive.
+        engine: in use.
+        cameras: by name.
         enabled: see `~/enable`.
-        image_waiting: an image waits in the mailbox.
+        time_jumps: how often the clock has jumped.
     """
-    made = [
-        _input(config, snapshot, enabled=enabled, image_waiting=image_waiting),
-        _engine(config, facts, snapshot),
-        _sync(config, snapshot),
-    ]
-    for status, part in zip(made, ("input", "engine", "sync")):
-        status.name = f"{node_name}: {config.node.camera} {part}"
-        status.hardware_id = config.node.camera
+    made = [_named(node_name, "engine", engine.device, _engine(engine))]
+    for name, facts in cameras.items():
+        parts = {
+            "input": _input(config, facts, enabled=enabled),
+            "processing": _processing(config, facts.snapshot),
+            "sync": _sync(config, facts, time_jumps),
+        }
+        made += [_named(node_name, f"{name} {part}", name, status) for part, status in parts.items()]
     return made
 
 
-def _input(config: Config, snapshot: Snapshot | None, *, enabled: bool, image_waiting: bool) -> DiagnosticStatus:
+def _named(node_name: str, name: str, hardware: str, status: DiagnosticStatus) -> DiagnosticStatus:
+    status.name, status.hardware_id = f"{node_name}: {name}", hardware
+    return status
+
+
+def _engine(facts: EngineFacts) -> DiagnosticStatus:
+    found = [_Finding(ERROR, "engine_rebuilding", facts.rebuilding)] if facts.rebuilding else []
+    return _status(
+        found,
+        {
+            "engine": facts.name,
+            "backend": facts.backend,
+            "precision": facts.precision,
+            "device": facts.device,
+            "bundle_sha256": facts.bundle_sha256,
+            "warm_up_ms": f"{facts.warm_up_ms:.0f}",
+            "vocabulary_revision": facts.vocabulary_revision,
+            "rebuilds": facts.rebuilds,
+        },
+    )
+
+
+def _input(config: Config, facts: CameraFacts, *, enabled: bool) -> DiagnosticStatus:
+    snapshot = facts.snapshot
     if snapshot is None:
-        return _status([(OK, "inactive")], {})
+        return _inactive()
     found = []
     if snapshot.age_s > config.node.stale_after_s:
-        found.append((ERROR, f"no image for {snapshot.age_s:.1f} s"))
+        found.append(_Finding(ERROR, "stale_camera", f"no image for {snapshot.age_s:.1f} s"))
     if not enabled:
-        found.append((WARN, "disabled: images are not judged"))
+        found.append(_Finding(WARN, "disabled", "images are not judged"))
     values = {
         "input_rate_hz": f"{snapshot.rate_hz:.2f}",
         "age_of_newest_image_s": f"{snapshot.age_s:.3f}",
         "images_received": snapshot.received,
         "images_dropped": sum(snapshot.dropped.values()),
-        "image_waiting": image_waiting,
+        "image_waiting": facts.image_waiting,
     }
     values |= {f"dropped: {reason}": count for reason, count in sorted(snapshot.dropped.items())}
     return _status(found, values)
 
 
-def _engine(config: Config, facts: EngineFacts, snapshot: Snapshot | None) -> DiagnosticStatus:
-    values: dict[str, object] = {
-        "engine": facts.name,
-        "backend": facts.backend,
-        "precision": facts.precision,
-        "device": facts.device,
-        "bundle_sha256": facts.bundle_sha256,
-        "warm_up_ms": f"{facts.warm_up_ms:.0f}",
-        "vocabulary_revision": facts.vocabulary_revision,
-    }
+def _processing(config: Config, snapshot: Snapshot | None) -> DiagnosticStatus:
     if snapshot is None:
-        return _status([(OK, "inactive")], values)
+        return _inactive()
     found = []
     if snapshot.last_failed:
-        found.append((ERROR, f"the last image could not be judged: {snapshot.last_error}"))
+        found.append(_Finding(ERROR, "not_judged", f"the last image could not be judged: {snapshot.last_error}"))
     median_ms, p99_ms = snapshot.times_ms.get("latency", (0.0, 0.0))
-    budget_ms = config.node.max_latency_s * 1e3
+    budget_ms = config.node.latency_budget_s * 1e3
     if p99_ms > budget_ms:
-        level = ERROR if median_ms > budget_ms else WARN
-        found.append((level, f"latency over budget: p50 {median_ms:.0f}, p99 {p99_ms:.0f}, allowed {budget_ms:.0f} ms"))
+        words = f"latency over budget: p50 {median_ms:.0f}, p99 {p99_ms:.0f}, allowed {budget_ms:.0f} ms"
+        found.append(_Finding(ERROR if median_ms > budget_ms else WARN, "over_budget", words))
+    values: dict[str, object] = {}
     for stage, (p50_ms, p99_of_stage_ms) in snapshot.times_ms.items():
         values[f"{stage}_p50_ms"] = f"{p50_ms:.1f}"
         values[f"{stage}_p99_ms"] = f"{p99_of_stage_ms:.1f}"
@@ -102,25 +143,40 @@ def _engine(config: Config, facts: EngineFacts, snapshot: Snapshot | None) -> Di
     return _status(found, values)
 
 
-def _sync(config: Config, snapshot: Snapshot | None) -> DiagnosticStatus:
+def _sync(config: Config, facts: CameraFacts, time_jumps: int) -> DiagnosticStatus:
+    snapshot = facts.snapshot
     if snapshot is None:
-        return _status([(OK, "inactive")], {})
-    lacking = [clause for clause in snapshot.missing if config.node.points or "node.points" not in clause]
-    # Without transforms a planner can use no zone at all; without LiDAR the zones say UNKNOWN.
-    level = ERROR if any("transform" in clause for clause in lacking) else WARN
+        return _inactive()
+    words = "; ".join(snapshot.missing)
+    found = []
+    # Without transforms or calibration a planner can use no zone at all; without LiDAR the zones say UNKNOWN.
+    if snapshot.no_transforms:
+        found.append(_Finding(ERROR, "no_tf", words))
+    if snapshot.no_calibration:
+        found.append(_Finding(ERROR, "no_camera_info", words))
+    if snapshot.no_points and config.node.points and config.fusion.enabled:
+        found.append(_Finding(WARN, "no_lidar", words))
     values = {
         "skew_s": "none" if snapshot.skew_s is None else f"{snapshot.skew_s:.3f}",
         "frames_without_points": snapshot.without_points,
         "tf_misses": snapshot.without_transforms,
-        "missing": "; ".join(snapshot.missing),
+        "time_jumps": time_jumps,
+        "missing": words,
     }
-    return _status([(level, f"degraded: {'; '.join(lacking)}")] if lacking else [], values)
+    return _status(found, values | dict(facts.sync_counts or {}))
 
 
-def _status(found: list[tuple[bytes, str]], values: dict[str, object]) -> DiagnosticStatus:
-    """A status of the worst level found, which says everything found."""
+def _inactive() -> DiagnosticStatus:
+    return DiagnosticStatus(level=OK, message="inactive")
+
+
+def _status(found: list[_Finding], values: Mapping[str, object]) -> DiagnosticStatus:
+    """A status of the worst level found, which names every degraded mode and says what was found."""
+    shown = {"degraded": ", ".join(finding.mode for finding in found) or "no", **values}
+    words = dict.fromkeys(finding.words for finding in found)
+    message = f"degraded ({shown['degraded']}): {'; '.join(words)}" if found else "ok"
     return DiagnosticStatus(
-        level=max((level for level, _ in found), default=OK),
-        message="; ".join(message for _, message in found) or "ok",
-        values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        level=max((finding.level for finding in found), default=OK),
+        message=message,
+        values=[KeyValue(key=key, value=str(value)) for key, value in shown.items()],
     )

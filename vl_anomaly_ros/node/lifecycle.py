@@ -1,34 +1,44 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The managed lifecycle node `vl_anomaly`: one camera, with or without LiDAR."""
+"""The managed lifecycle node `vl_anomaly`: one engine for one camera or several, with or without LiDAR."""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import gc
+import math
 from collections.abc import Callable
+from functools import partial
 from time import monotonic, perf_counter
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import JumpThreshold, TimeJump
+from rclpy.clock import Clock, ClockType, JumpThreshold, TimeJump
 from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.timer import Timer
 
-from vl_anomaly_ros.config import Config
+from vl_anomaly_ros.config import Config, EngineConfig
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.errors import VlAnomalyError
-from vl_anomaly_ros.node.diagnostics import EngineFacts, statuses
-from vl_anomaly_ros.node.inputs import Inputs
+from vl_anomaly_ros.node.diagnostics import CameraFacts, EngineFacts, statuses
+from vl_anomaly_ros.node.inputs import Arrived, CameraInputs
+from vl_anomaly_ros.node.keeper import EngineKeeper
+from vl_anomaly_ros.node.panorama import Panorama
 from vl_anomaly_ros.node.parameters import changed_config, declare_parameters, read_config
-from vl_anomaly_ros.node.publishers import Outputs
+from vl_anomaly_ros.node.points_input import PointsInput
+from vl_anomaly_ros.node.publishers import CameraOutputs, Publishers
 from vl_anomaly_ros.node.services import Services
 from vl_anomaly_ros.node.statistics import Statistics
 from vl_anomaly_ros.node.transforms import TransformBuffer
-from vl_anomaly_ros.node.worker import Worker
+from vl_anomaly_ros.node.worker import Camera, Worker
 from vl_anomaly_ros.pipeline import Pipeline
+
+FORWARD_JUMP_S = 60.0
+"""Time that jumps ahead by more has another meaning: what was received belongs to another time."""
+
+GOODBYE_S = 2.0
+"""So long a node that is shut down waits for the image in work: launch files kill after 5 s."""
 
 Transition = Callable[["VlAnomalyNode", LifecycleState], TransitionCallbackReturn]
 
@@ -51,71 +61,88 @@ def _logged(transition: Transition) -> Transition:
 
 
 class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no types everywhere
-    """Unconfigured: parameters and services. Inactive: engine loaded, TF heard. Active: images are judged."""
+    """Unconfigured: parameters and services. Inactive: engine loaded, TF heard. Active: images are judged.
 
-    def __init__(self, name: str = "vl_anomaly", **arguments: Any) -> None:
+    Args:
+        name: of the node.
+        make_engine: makes the engine that `engine.*` describes.
+        arguments: of `rclpy.lifecycle.LifecycleNode`.
+    """
+
+    def __init__(
+        self,
+        name: str = "vl_anomaly",
+        *,
+        make_engine: Callable[[EngineConfig], Engine] = Engine.from_config,
+        **arguments: Any,
+    ) -> None:
         super().__init__(name, **arguments)
         self.config = Config()
-        self.pipeline: Pipeline | None = None
+        self.keeper: EngineKeeper | None = None
         self.worker: Worker | None = None
-        self._facts: EngineFacts | None = None
-        self._outputs: Outputs | None = None
+        self._make_engine = make_engine
+        self._publishers_of_frames: Publishers | None = None
         self._transforms: TransformBuffer | None = None
-        self._statistics: Statistics | None = None
+        self._panorama: Panorama | None = None
+        self._points: PointsInput | None = None
+        self._inputs: dict[str, CameraInputs] = {}
+        self._statistics: dict[str, Statistics] = {}
         self._diagnostics_timer: Timer | None = None
+        self._time_jumps = 0
         self.enabled = True
         self.finalized = False
+        self.hung_engines = 0
         declare_parameters(self)
         self.add_on_set_parameters_callback(self._on_set_parameters)
-        self._services_of_camera = Services(self)
+        self._services_of_node = Services(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
-        self._jump = self.get_clock().create_jump_callback(back, post_callback=self._on_time_jump)
+        jump = JumpThreshold(
+            min_forward=Duration(seconds=FORWARD_JUMP_S), min_backward=Duration(nanoseconds=-1), on_clock_change=True
+        )
+        self._jump = self.get_clock().create_jump_callback(jump, post_callback=self._on_time_jump)
 
     @_logged
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Check the parameters, load and warm up the engine, open the outputs, hear TF."""
         del state
-        self.config = read_config(self)
+        self.config = config = read_config(self)
         started = perf_counter()
-        engine = Engine.from_config(self.config.engine)
-        self.pipeline = Pipeline(self.config, engine)
-        self._facts = EngineFacts(
-            name=engine.name,
-            backend=engine.backend.name,
-            precision=engine.backend.precision,
-            device=engine.backend.device,
-            bundle_sha256=engine.bundle.sha256,
-            warm_up_ms=(perf_counter() - started) * 1e3,
-            vocabulary_revision=0,
+        pipeline = Pipeline(config, self._make_engine)
+        self.keeper = EngineKeeper(pipeline, self.get_logger(), perf_counter() - started)
+        self._publishers_of_frames = Publishers(self, config.node.cameras)
+        self._transforms = TransformBuffer(self, config.sync.tf_cache_s)
+        # By the steady clock: diagnostics go on when simulated time stands still or its sender is gone.
+        self._diagnostics_timer = self.create_timer(
+            config.node.diagnostics_period_s, self._publish_diagnostics, clock=Clock(clock_type=ClockType.STEADY_TIME)
         )
-        self._outputs = Outputs(self, self.config)
-        self._transforms = TransformBuffer(self, self.config.sync.tf_cache_s)
-        self._diagnostics_timer = self.create_timer(self.config.node.diagnostics_period_s, self._publish_diagnostics)
+        backend = pipeline.engine.backend
         self.get_logger().info(
-            f"configured: {engine.name}, {engine.backend.precision} on {engine.backend.device}, "
-            f"bundle {engine.bundle.sha256[:12]}"
+            f"configured: {pipeline.engine_name}, {backend.precision} on {backend.device}, "
+            f"bundle {pipeline.bundle.sha256[:12]}, cameras {', '.join(config.node.cameras)}"
         )
         return TransitionCallbackReturn.SUCCESS
 
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and judge."""
-        if self.pipeline is None or self._outputs is None or self._transforms is None:
+        if self.keeper is None or self._publishers_of_frames is None or self._transforms is None:
             raise RuntimeError("active without being configured")
-        transforms = self._transforms
-        self._statistics = Statistics(monotonic())
-        self.worker = Worker(
-            self.pipeline,
-            self._outputs,
-            self._statistics,
-            self.get_logger(),
-            lambda on_image: Inputs(self, self.config, transforms, on_image),
-        )
-        self.worker.enabled = self.enabled
-        # Collecting what lives for long would stop the world in the middle of frames.
+        config = self.config
+        self._panorama = Panorama(config.node.cameras, config, self._transforms)
+        self._statistics = {name: Statistics(monotonic()) for name in config.node.cameras}
+        self._points = PointsInput(self, config, self._transforms)
+        cameras: dict[str, Camera] = {}
+        for name, statistics in self._statistics.items():
+            inputs = CameraInputs(self, name, config, self._transforms, self._points, partial(self._on_image, name))
+            self._inputs[name] = inputs
+            outputs = CameraOutputs(self._publishers_of_frames, self._panorama, name, config)
+            cameras[name] = Camera(inputs, outputs, statistics)
+        # Collecting what lives for long would stop the world in the middle of frames; the worker collects between them.
         gc.collect()
         gc.freeze()
+        gc.disable()
+        self.worker = Worker(self.keeper, cameras, self.get_logger())
+        self.worker.enabled = self.enabled
         return super().on_activate(state)
 
     @_logged
@@ -135,7 +162,7 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """From any state: end everything."""
         del state
-        self._release()
+        self._release(GOODBYE_S)
         self.finalized = True
         return TransitionCallbackReturn.SUCCESS
 
@@ -152,55 +179,90 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
         if self.worker is not None:
             self.worker.enabled = enabled
 
-    def _stop(self) -> None:
+    def _on_image(self, camera: str, arrived: Arrived) -> None:
         if self.worker is not None:
-            self.worker.stop()
-            self.worker = None
-        self._statistics = None
+            self.worker.receive(camera, arrived)
 
-    def _release(self) -> None:
-        self._stop()
+    def _stop(self, limit_s: float = math.inf) -> None:
+        """End the subscriptions, then the worker: an image in work is finished, but no longer waits for its inputs."""
+        for inputs in self._inputs.values():
+            inputs.close()
+            inputs.stop_waiting()
+        if self.worker is not None:
+            self.worker.stop(limit_s)
+        if self._points is not None:
+            self._points.close()
+        self.worker = self._points = self._panorama = None
+        self._inputs, self._statistics = {}, {}
+        gc.enable()
+        gc.unfreeze()
+
+    def _release(self, limit_s: float = math.inf) -> None:
+        self._stop(limit_s)
         if self._diagnostics_timer is not None:
             self.destroy_timer(self._diagnostics_timer)
             self._diagnostics_timer = None
-        for part in (self._outputs, self._transforms, self.pipeline):
+        if self.keeper is not None:
+            self.hung_engines += self.keeper.hung
+        for part in (self._publishers_of_frames, self._transforms, self.keeper):
             if part is not None:
                 part.close()
-        self._outputs = self._transforms = self.pipeline = self._facts = None
-        gc.unfreeze()
+        self._publishers_of_frames = self._transforms = self.keeper = None
 
     def _on_set_parameters(self, parameters: list[Any]) -> SetParametersResult:
         """Take a change as a whole or refuse it by name; in force from the next frame on."""
         try:
-            config = changed_config(self.config if self.pipeline else Config(), parameters)
-            if self.pipeline is not None:
-                self.pipeline.reconfigure(config)
+            config = changed_config(self.config if self.keeper else Config(), parameters)
+            if self.keeper is not None:
+                self.keeper.reconfigure(config)
                 self.config = config
-                if self.worker is not None:
-                    self.worker.inputs.next_config = config
+                if self._panorama is not None:
+                    self._panorama.config = config
+                for inputs in self._inputs.values():
+                    inputs.next_config = config
         except VlAnomalyError as error:
             return SetParametersResult(successful=False, reason=str(error))
         return SetParametersResult(successful=True)
 
     def _on_time_jump(self, jump: TimeJump) -> None:
-        self.get_logger().warning(f"time jumped by {jump.delta.nanoseconds * 1e-9:.3f} s: received data are forgotten")
-        if self._transforms is not None:
-            self._transforms.clear()
-        if self.worker is not None:
-            self.worker.inputs.clear()
+        seconds = jump.delta.nanoseconds * 1e-9
+        self.get_logger().warning(f"time jumped by {seconds:.3f} s: received data are forgotten")
+        self._time_jumps += 1
+        for part in (self._transforms, self._points, self._panorama, *self._inputs.values()):
+            if part is not None:
+                part.clear()
 
     def _publish_diagnostics(self) -> None:
-        if self._facts is None or self.pipeline is None:
+        keeper = self.keeper
+        if keeper is None:
             return
+        now_s, pipeline, worker = monotonic(), keeper.latest, self.worker
+        backend = pipeline.engine.backend
+        engine = EngineFacts(
+            name=pipeline.engine_name,
+            backend=backend.name,
+            precision=backend.precision,
+            device=backend.device,
+            bundle_sha256=pipeline.bundle.sha256,
+            warm_up_ms=keeper.load_s * 1e3,
+            vocabulary_revision=pipeline.vocabulary_revision,
+            rebuilding=keeper.why,
+            rebuilds=keeper.rebuilds,
+        )
+        cameras = {name: CameraFacts(None) for name in self.config.node.cameras}
+        if worker is not None:
+            cameras = {
+                name: CameraFacts(statistics.snapshot(now_s), worker.waiting(name), self._inputs[name].counts())
+                for name, statistics in self._statistics.items()
+            }
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
-        snapshot = None if self._statistics is None else self._statistics.snapshot(monotonic())
         message.status = statuses(
             self.get_fully_qualified_name(),
             self.config,
-            dataclasses.replace(self._facts, vocabulary_revision=self.pipeline.vocabulary_revision),
-            snapshot,
+            engine,
+            cameras,
             enabled=self.enabled,
-            image_waiting=self.worker is not None and self.worker.busy,
+            time_jumps=self._time_jumps,
         )
         self._diagnostics.publish(message)

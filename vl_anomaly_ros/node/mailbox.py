@@ -1,48 +1,83 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A mailbox with one slot: the newest item wins, and who puts it learns what it replaced."""
+"""Mailboxes with one slot for each sender: the newest item wins, and who has waited longest for a turn is next."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable
+from time import monotonic
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
+_LONGEST_INTERVAL_S = 0.1
+"""Of senders slower than this the next item is not waited for."""
+_LATE = 1.25
+"""An item that has not come after so many intervals is not waited for any longer."""
 
-class Mailbox(Generic[T]):
-    """Hands items from one thread to another. `put` never blocks; an item that was not taken in time is replaced."""
 
-    def __init__(self) -> None:
+class Mailboxes(Generic[T]):
+    """Hands items of several senders to other threads. `put` never blocks.
+
+    Where an item is there, but the next is sooner than that one is old, `take` waits for the next: what is made of it
+    is of a later moment, and on average it is known no later. A sender is not waited for while another's item is there.
+
+    Args:
+        senders: names; they are served in turn, whatever their rates.
+    """
+
+    def __init__(self, senders: Iterable[str]) -> None:
         self._changed = threading.Condition()
-        self._item: T | None = None
+        self._turns = list(senders)  # who was served longest ago comes first
+        self._items: dict[str, T] = {}
+        self._put_s: dict[str, float] = {}
+        self._interval_s: dict[str, float] = {}
         self._closed = False
 
-    @property
-    def waiting(self) -> bool:
-        """Whether an item is waiting to be taken."""
+    def waiting(self, sender: str) -> bool:
+        """Whether an item of this sender is waiting to be taken."""
         with self._changed:
-            return self._item is not None
+            return sender in self._items
 
-    def put(self, item: T) -> bool:
-        """Leave `item` for the other thread; returns whether it replaced one that was not taken."""
+    def put(self, sender: str, item: T) -> bool:
+        """Leave `item` for another thread; returns whether it replaced one that was not taken."""
         with self._changed:
             if self._closed:
                 return False
-            replaced = self._item is not None
-            self._item = item
+            replaced = sender in self._items
+            self._items[sender] = item
+            now_s = monotonic()
+            self._interval_s[sender] = now_s - self._put_s.get(sender, -1e9)
+            self._put_s[sender] = now_s
             self._changed.notify()
             return replaced
 
-    def take(self) -> T | None:
-        """Wait for an item and take it; None once the mailbox is closed."""
+    def take(self) -> tuple[str, T] | None:
+        """Wait for an item and take it, with its sender; None once the mailboxes are closed."""
         with self._changed:
-            self._changed.wait_for(lambda: self._closed or self._item is not None)
-            item, self._item = self._item, None
-            return None if self._closed else item
+            self._changed.wait_for(lambda: self._closed or self._items)
+            if len(self._items) == 1:
+                self._wait_for_newer(*self._items)
+            if self._closed:
+                return None
+            sender = next(name for name in self._turns if name in self._items)
+            self._turns.remove(sender)
+            self._turns.append(sender)
+            return sender, self._items.pop(sender)
 
     def close(self) -> None:
         """End every `take`, now and later."""
         with self._changed:
             self._closed = True
-            self._item = None
+            self._items.clear()
             self._changed.notify_all()
+
+    def _wait_for_newer(self, sender: str) -> None:
+        put_s, interval_s = self._put_s[sender], self._interval_s[sender]
+        now_s = monotonic()
+        if interval_s <= _LONGEST_INTERVAL_S and now_s - put_s > interval_s / 2:
+            # One that is overdue may lie there already: who puts it had to wait for us.
+            until_s = max(put_s + _LATE * interval_s, now_s + (_LATE - 1) * interval_s)
+            self._changed.wait_for(
+                lambda: self._closed or self._put_s[sender] != put_s or len(self._items) > 1, until_s - now_s
+            )

@@ -232,6 +232,7 @@ class NodePlayer:
     def _change(self, transition: int, word: str) -> None:
         client = self._node.create_client(ChangeState, f"{self._namespace}/vl_anomaly/change_state")
         self._until(client.service_is_ready, "started")
+        self.pause(0.2)  # the service learns the way back to us a moment later
         future = client.call_async(ChangeState.Request(transition=Transition(id=transition)))
         self._until(future.done, word)
         if not future.result().success:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
@@ -12,14 +13,20 @@ from std_srvs.srv import SetBool
 
 from vl_anomaly_ros.errors import VlAnomalyError
 from vl_anomaly_ros.msg import KnownClass as KnownClassMessage
+from vl_anomaly_ros.node.keeper import EngineKeeper
 from vl_anomaly_ros.pipeline import Pipeline
 from vl_anomaly_ros.srv import GetVocabulary, SetVocabulary
-from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
+from vl_anomaly_ros.text.vocabulary import MAX_KNOWN, KnownClass, Vocabulary, check_count
 
 if TYPE_CHECKING:
     from vl_anomaly_ros.node.lifecycle import VlAnomalyNode
 
 _NOT_CONFIGURED = "the node is not configured; configure it first"
+_GIVEN_UP = "the engine failed meanwhile and is loaded anew: ask for the vocabulary once /diagnostics says ok"
+ENCODING_LIMIT_S = 60.0
+"""A text encoder that takes longer for a vocabulary hangs."""
+_LOOK_EVERY_S = 0.05
+_REBUILDING = "the engine is being loaded anew; the vocabulary stays as it is: try again when /diagnostics says ok"
 
 
 class Services:
@@ -35,23 +42,25 @@ class Services:
 
     async def _set_vocabulary(self, request: Any, response: Any) -> Any:
         """Encoding many words takes seconds: that is done in a thread, while images come in and are judged."""
-        pipeline = self._node.pipeline
-        if pipeline is None:
-            response.success, response.message = False, _NOT_CONFIGURED
+        keeper = self._node.keeper
+        if keeper is None or keeper.pipeline is None:
+            response.success, response.message = False, _NOT_CONFIGURED if keeper is None else _REBUILDING
             return response
+        pipeline = keeper.pipeline
         done = Future(executor=self._node.executor)
-        threading.Thread(target=lambda: done.set_result(_replaced(pipeline, request)), daemon=True).start()
+        threading.Thread(target=lambda: done.set_result(_replaced(keeper, pipeline, request)), daemon=True).start()
         response.message = await done
         response.success = not response.message
-        response.revision = pipeline.vocabulary_revision
+        response.revision = keeper.latest.vocabulary_revision
         return response
 
     def _get_vocabulary(self, request: Any, response: Any) -> Any:
         del request
-        pipeline = self._node.pipeline
-        if pipeline is None:
+        keeper = self._node.keeper
+        if keeper is None:
             response.success, response.message = False, _NOT_CONFIGURED
             return response
+        pipeline = keeper.latest
         vocabulary = pipeline.vocabulary
         response.known = [
             KnownClassMessage(name=k.name, group=k.group, synonyms=list(k.synonyms)) for k in vocabulary.known
@@ -69,7 +78,24 @@ class Services:
         return response
 
 
-def _replaced(pipeline: Pipeline, request: Any) -> str:
+def _replaced(keeper: EngineKeeper, pipeline: Pipeline, request: Any) -> str:
+    """Replace the vocabulary; returns why not, or nothing. An engine that is given up meanwhile is not waited for."""
+    outcome: list[str] = []
+    encoding = threading.Thread(target=lambda: outcome.append(_encoded(pipeline, request)), daemon=True)
+    encoding.start()
+    end_s = monotonic() + ENCODING_LIMIT_S
+    while encoding.is_alive() and keeper.pipeline is pipeline and monotonic() < end_s:
+        encoding.join(_LOOK_EVERY_S)
+    if outcome and keeper.pipeline is pipeline:
+        return outcome[0]
+    if keeper.pipeline is pipeline:
+        reason = f"the text encoder has not answered for {ENCODING_LIMIT_S:g} s"
+        keeper.give_up(pipeline, reason, hangs=True)
+        return reason
+    return _GIVEN_UP
+
+
+def _encoded(pipeline: Pipeline, request: Any) -> str:
     """Replace the vocabulary; returns why it was refused, or nothing. The caller waits for an answer in any case."""
     try:
         pipeline.set_vocabulary(vocabulary_from(request))
@@ -86,6 +112,7 @@ def vocabulary_from(request: Any) -> Vocabulary:
     Raises:
         VocabularyError: it cannot be used.
     """
+    check_count("known classes", request.known, MAX_KNOWN)
     return Vocabulary(
         known=tuple(KnownClass(k.name, k.group, tuple(k.synonyms)) for k in request.known),
         ood_prompts=tuple(request.ood_prompts),

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vl_anomaly_ros.types import Frame
+
 _WINDOW = 300
 
 
@@ -23,7 +25,8 @@ class Snapshot:
         age_s: since the newest image came, or since activation without any.
         times_ms: (p50, p99) by stage over the recent frames; stages without a frame are absent.
         without_points, without_transforms: judged frames that lacked a cloud or a transform.
-        missing: what the newest judged frame lacked.
+        missing: what the newest judged frame lacked, in words.
+        no_points, no_transforms, no_calibration: whether the newest judged frame lacked these.
         skew_s: image stamp minus cloud stamp of the newest frame with a cloud, None before one.
         last_failed: the newest frame could not be judged.
         last_error: the newest error, empty without any.
@@ -39,6 +42,9 @@ class Snapshot:
     without_points: int
     without_transforms: int
     missing: tuple[str, ...]
+    no_points: bool
+    no_transforms: bool
+    no_calibration: bool
     skew_s: float | None
     last_failed: bool
     last_error: str
@@ -55,6 +61,7 @@ class Statistics:
     _arrivals_s: deque[float] = field(default_factory=lambda: deque(maxlen=_WINDOW))
     _times_ms: dict[str, deque[float]] = field(default_factory=dict)
     _missing: tuple[str, ...] = ()
+    _lacks: tuple[bool, bool, bool] = (False, False, False)
     _skew_s: float | None = None
     _last_failed: bool = False
     _last_error: str = ""
@@ -70,13 +77,15 @@ class Statistics:
         with self._lock:
             self._dropped[reason] += 1
 
-    def inputs(self, *, points: bool, transforms: bool, missing: tuple[str, ...], skew_s: float | None) -> None:
+    def inputs(self, frame: Frame) -> None:
         """What a frame had and lacked."""
+        placed = frame.T_output_camera is not None and (frame.points is None or frame.T_camera_points is not None)
         with self._lock:
-            self._counts["without_points"] += not points
-            self._counts["without_transforms"] += not transforms
-            self._missing = missing
-            self._skew_s = skew_s if skew_s is not None else self._skew_s
+            self._counts["without_points"] += frame.points is None
+            self._counts["without_transforms"] += not placed
+            self._missing = frame.missing
+            self._lacks = (frame.points is None, not placed, frame.calibration is None)
+            self._skew_s = self._skew_s if frame.points is None else frame.points_age_s
 
     def frame_judged(self, times_ms: dict[str, float]) -> None:
         """A frame was judged and published."""
@@ -112,6 +121,9 @@ class Statistics:
                 without_points=self._counts["without_points"],
                 without_transforms=self._counts["without_transforms"],
                 missing=self._missing,
+                no_points=self._lacks[0],
+                no_transforms=self._lacks[1],
+                no_calibration=self._lacks[2],
                 skew_s=self._skew_s,
                 last_failed=self._last_failed,
                 last_error=self._last_error,
