@@ -8,7 +8,7 @@ import math
 import numpy as np
 import pytest
 
-from vl_anomaly_ros.geometry.zones import R_OPTICAL_LEVEL
+from vl_anomaly_ros.geometry.scene import R_OPTICAL_LEVEL
 from vl_anomaly_ros.replay.interfaces import ANOMALIES, ZONES, typestore
 from vl_anomaly_ros.replay.messages import anomaly_array, hazard_zone_array, output_messages
 from vl_anomaly_ros.replay.records import FrameRecord, record_of_messages, record_of_result

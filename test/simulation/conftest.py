@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from vl_anomaly_ros.errors import SimulationError
-from vl_anomaly_ros.simulation.drive import DriveSettings, generate_drive
+from vl_anomaly_ros.simulation.drive import generate_drive
+from vl_anomaly_ros.simulation.drive_settings import DriveSettings
 from vl_anomaly_ros.simulation.mujoco_renderer import MujocoRenderer
 from vl_anomaly_ros.simulation.world import make_scene
 

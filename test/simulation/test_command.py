@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from vl_anomaly_ros.simulation.command import add_arguments, drive_settings, run
-from vl_anomaly_ros.simulation.drive import DriveSettings, demo_settings
+from vl_anomaly_ros.simulation.drive_settings import DriveSettings, demo_settings
 
 
 def _parse(*words: str) -> argparse.Namespace:

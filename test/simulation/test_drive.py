@@ -17,7 +17,8 @@ from rosbags.typesys import Stores, get_typestore
 
 from vl_anomaly_ros.errors import SimulationError
 from vl_anomaly_ros.simulation.bag import quaternion_of
-from vl_anomaly_ros.simulation.drive import DriveSettings, demo_settings, generate_drive
+from vl_anomaly_ros.simulation.drive import generate_drive
+from vl_anomaly_ros.simulation.drive_settings import DriveSettings, demo_settings
 from vl_anomaly_ros.simulation.meshes import rotation_xyz
 
 Array = np.ndarray[Any, np.dtype[Any]]

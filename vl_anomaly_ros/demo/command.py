@@ -19,6 +19,7 @@ from vl_anomaly_ros.errors import ReplayError
 from vl_anomaly_ros.options import add_setting_arguments, config_from
 from vl_anomaly_ros.replay.birdseye import read_truth
 from vl_anomaly_ros.replay.command import summary_lines
+from vl_anomaly_ros.replay.frames import REPLAY_CONFIG
 from vl_anomaly_ros.replay.interfaces import PACKAGE
 from vl_anomaly_ros.replay.live import live_refusal
 from vl_anomaly_ros.replay.records import FrameRecord
@@ -42,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Play the drive and make the pictures; 0 when every frame could be judged."""
-    config = config_from(args)
+    config = config_from(args, REPLAY_CONFIG)
     drive = args.drive or drive_folder()
     refusal = None if args.offline else live_refusal()
     if refusal is not None:

@@ -7,14 +7,12 @@ import argparse
 import logging
 from pathlib import Path
 
-import yaml
-
 from vl_anomaly_ros.engine.bundle import load_bundle
 from vl_anomaly_ros.errors import VlAnomalyError
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner
 from vl_anomaly_ros.evaluation.calibration import calibrate
 from vl_anomaly_ros.evaluation.image_set import ImageSet
-from vl_anomaly_ros.evaluation.seal import seal
+from vl_anomaly_ros.evaluation.seal import seal, write_yaml
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +37,6 @@ def run(args: argparse.Namespace) -> int:
     if args.out is None:
         seal(args.bundle, calibration=found)
     else:
-        args.out.write_text(yaml.safe_dump(found, sort_keys=False), encoding="utf-8")
+        write_yaml(args.out, found)
     log.info("weights %s, threshold %s", found["source_weights"], found["threshold"])
     return 0

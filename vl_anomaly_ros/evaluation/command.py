@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -17,12 +18,14 @@ from vl_anomaly_ros.evaluation.drive import judge_drive
 from vl_anomaly_ros.evaluation.image_set import ImageSet
 from vl_anomaly_ros.evaluation.judging import Judgement
 from vl_anomaly_ros.evaluation.kitti import judge_kitti
+from vl_anomaly_ros.evaluation.motion import measure_motion, motion_report
 from vl_anomaly_ros.evaluation.zones import report
 
 EPILOG = """examples:
   vl-anomaly simulate images --out out/test --count 200 --seed 4000 --anomalies seen
   vl-anomaly eval --dataset simulated --root out/test --out out/eval
   vl-anomaly eval --dataset kitti-zones --root data/kitti --json
+  vl-anomaly eval --dataset drive-motion --root data/turning
 """
 
 
@@ -94,6 +97,12 @@ def _zones_report(judged: list[Judgement]) -> Report:
     return Report({"zones": rows}, report(judged))
 
 
+def _drive_motion(args: argparse.Namespace) -> Report:
+    placements = measure_motion(args.root)
+    rows = [{**asdict(one), "shift_m": None if math.isnan(one.shift_m) else one.shift_m} for one in placements]
+    return Report({"zones": rows}, motion_report(placements))
+
+
 class Dataset(NamedTuple):
     """A kind of data set and how it is measured."""
 
@@ -105,4 +114,5 @@ DATASETS = {
     "simulated": Dataset("pixel figures on images of `simulate images`", _simulated),
     "kitti-zones": Dataset("hazard zones on labelled KITTI frames", _kitti_zones),
     "drive-zones": Dataset("hazard zones on a drive of `simulate drive --truth-masks`", _drive_zones),
+    "drive-motion": Dataset("ego motion on a drive of `simulate drive --rolling --truth-masks`", _drive_motion),
 }

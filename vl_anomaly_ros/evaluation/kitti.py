@@ -17,7 +17,7 @@ from vl_anomaly_ros.evaluation.judging import Judgement, TrueBox, View, judge, r
 from vl_anomaly_ros.geometry.transforms import apply
 from vl_anomaly_ros.geometry.zones import fuse
 from vl_anomaly_ros.replay.bag import Bag
-from vl_anomaly_ros.replay.frames import FrameSource
+from vl_anomaly_ros.replay.frames import REPLAY_CONFIG, FrameSource
 from vl_anomaly_ros.replay.topics import TopicChoice, find_cameras, find_points
 from vl_anomaly_ros.types import BoolArray, DoubleArray, Frame
 
@@ -38,7 +38,7 @@ def judge_kitti(root: Path, config: Config | None = None) -> list[Judgement]:
     labels = root / "labels.json"
     if not labels.is_file():
         raise EvaluationError(f"{root}: expected labels.json of the KITTI test pack; name the folder that holds it")
-    settings = config or Config()
+    settings = config or REPLAY_CONFIG
     entries = json.loads(labels.read_text())["frames"]
     bags = sorted({entry["bag"] for entry in entries})
     frames = {(bag, frame.stamp_ns): frame for bag in bags for frame in recorded_frames(root / bag, settings)}

@@ -24,6 +24,15 @@ def seal(folder: Path, figures: dict[str, Any] | None = None, calibration: dict[
     write_yaml(path, description)
 
 
+class _Plain(yaml.SafeDumper):
+    """Writes a list that comes twice twice, not as an alias: bundles with aliases are refused."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        del data
+        return True
+
+
 def write_yaml(path: Path, values: Any) -> None:
     """Write plain values, keys in the order given."""
-    path.write_text(yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=110), encoding="utf-8")
+    text = yaml.dump(values, Dumper=_Plain, sort_keys=False, allow_unicode=True, width=110)
+    path.write_text(text, encoding="utf-8")

@@ -11,6 +11,7 @@ from typing import Any
 from vl_anomaly_ros.config import with_values
 from vl_anomaly_ros.console import Progress, note, say
 from vl_anomaly_ros.options import add_setting_arguments, config_from
+from vl_anomaly_ros.replay.frames import REPLAY_CONFIG
 from vl_anomaly_ros.replay.records import FrameRecord
 from vl_anomaly_ros.replay.runner import ReplayJob, replay
 from vl_anomaly_ros.replay.topics import TopicChoice
@@ -45,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Replay; 0 when every frame could be judged, 1 otherwise."""
     named = {f"frames.{key}": getattr(args, key) for key in ("output_frame", "fixed_frame", "ego_frame")}
-    config = with_values(config_from(args), {name: value for name, value in named.items() if value is not None})
+    config = with_values(
+        config_from(args, REPLAY_CONFIG), {name: value for name, value in named.items() if value is not None}
+    )
     if args.output_frame is not None and args.ego_frame is None:
         config = with_values(config, {"frames.ego_frame": args.output_frame})
     job = ReplayJob(

@@ -10,17 +10,24 @@ from functools import lru_cache
 
 import numpy as np
 
-from vl_anomaly_ros.assembly import assemble_frame
-from vl_anomaly_ros.config import Config
-from vl_anomaly_ros.decoding import decode_calibration, decode_cloud, decode_compressed, decode_image, stamp_ns
+from vl_anomaly_ros.assembly import assemble_frame, at_rest, is_unit
+from vl_anomaly_ros.config import Config, with_values
+from vl_anomaly_ros.decoding.calibration import decode_calibration
+from vl_anomaly_ros.decoding.clouds import decode_cloud
+from vl_anomaly_ros.decoding.compressed import decode_compressed
+from vl_anomaly_ros.decoding.images import decode_image
+from vl_anomaly_ros.decoding.payload import stamp_ns
 from vl_anomaly_ros.errors import DataError, GeometryError, ReplayError
 from vl_anomaly_ros.geometry.transforms import TransformBuffer
-from vl_anomaly_ros.matching import calibration_for, nearest_cloud, why_no_cloud
+from vl_anomaly_ros.matching import FUSION_OFF, calibration_for, cloud_for, why_no_cloud
 from vl_anomaly_ros.replay.bag import Bag, Entry
 from vl_anomaly_ros.replay.topics import CameraTopics
 from vl_anomaly_ros.types import DoubleArray, Frame, PointCloud
 
 logger = logging.getLogger(__name__)
+
+REPLAY_CONFIG = with_values(Config(), {"sync.policy": "nearest"})
+"""The settings of a replay where nobody asks for others: a recording can wait for the cloud that fits best."""
 
 _CLOUDS_KEPT = 4  # cameras that fire together share a cloud
 
@@ -43,6 +50,9 @@ class BagTransforms:
         for static, _, _, message in bag.transforms():
             for item in message.transforms:
                 t, q = item.transform.translation, item.transform.rotation
+                if not is_unit((q.x, q.y, q.z, q.w)):  # a NaN neither
+                    refused.add(f"{item.child_frame_id}: the quaternion has not the length 1")
+                    continue
                 try:
                     self._buffer.set(
                         item.header.frame_id,
@@ -124,10 +134,11 @@ class FrameSource:
         infos = self._infos[camera.name]
         chosen = calibration_for(entry.stamp_ns, [e.stamp_ns for e in infos])
         if chosen is None:
-            missing.append("no camera info received")
+            missing.append("no CameraInfo was received")
         else:
             try:
-                calibration = decode_calibration(self._bag.message(infos[chosen]))
+                message = self._bag.message(infos[chosen])
+                calibration = decode_calibration(message, rectified=self._config.node.rectified)
             except (DataError, ReplayError) as error:
                 missing.append(str(error))
         return assemble_frame(
@@ -147,16 +158,21 @@ class FrameSource:
         if not self._has_points_topic:
             missing.append("no point cloud topic")
             return None
-        reach_s = self._config.sync.max_points_offset_s
-        index = nearest_cloud(image_ns, self._cloud_stamps, reach_s)
+        if not self._config.fusion.enabled:
+            missing.append(FUSION_OFF)
+            return None
+        sync = self._config.sync
+        index = cloud_for(image_ns, self._cloud_stamps, sync.policy, sync.slop_s)
         if index is None:
-            missing.append(why_no_cloud(image_ns, self._cloud_stamps, reach_s))
+            missing.append(why_no_cloud(image_ns, self._cloud_stamps, sync.policy, sync.slop_s))
             return None
         try:
-            return self._cloud(index)
+            points, clauses = self._cloud(index)
         except (DataError, ReplayError) as error:
             missing.append(str(error))
             return None
+        missing += clauses
+        return points
 
-    def _read_cloud(self, index: int) -> PointCloud:
-        return decode_cloud(self._bag.message(self._clouds[index]))
+    def _read_cloud(self, index: int) -> tuple[PointCloud, list[str]]:
+        return at_rest(decode_cloud(self._bag.message(self._clouds[index])), self._config, self.transforms)

@@ -6,22 +6,23 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vl_anomaly_ros.config import Config, described, with_values
-from vl_anomaly_ros.decoding import decode_image, stamp_ns
+from vl_anomaly_ros.decoding.clouds import decode_cloud
+from vl_anomaly_ros.decoding.images import decode_image
 from vl_anomaly_ros.engine.bundle import default_bundle_path, load_bundle
 from vl_anomaly_ros.errors import DataError, ReplayError
+from vl_anomaly_ros.matching import cloud_for
 from vl_anomaly_ros.replay.bag import TF, Bag, Entry
 from vl_anomaly_ros.replay.frames import FrameSource
 from vl_anomaly_ros.replay.interfaces import ANOMALIES, IMAGE, PACKAGE, ZONES, typestore
 from vl_anomaly_ros.replay.outcome import Outcome, Progress
 from vl_anomaly_ros.replay.output import ResultFolder
 from vl_anomaly_ros.replay.records import FrameRecord, record_of_messages
+from vl_anomaly_ros.replay.timed_transforms import LOOK_AHEAD_NS, TimedTransforms
 from vl_anomaly_ros.replay.topics import CameraTopics
 from vl_anomaly_ros.types import ByteArray
 
@@ -32,39 +33,8 @@ logger = logging.getLogger(__name__)
 
 _WAIT_S = 2.0  # for what DDS still has under way; what the recording lacks costs this much, once or for a last image
 _ANSWER_S = 60.0
-_LOOK_AHEAD_NS = 5_000_000_000  # less than the node keeps transforms
 _BURST = 3  # sensor messages in a row that the node's queues hold for certain
 _BREATH_S = 0.03
-
-
-@dataclass(frozen=True)
-class _Transforms:
-    """The timed transforms of a recording, in the order of recording."""
-
-    log_ns: list[int]
-    items: list[list[Any]]
-    static: list[Any]
-
-    @staticmethod
-    def of(bag: Bag) -> _Transforms:
-        timed = [(log_ns, list(m.transforms)) for static, log_ns, _, m in bag.transforms() if not static]
-        static = [item for is_static, _, _, m in bag.transforms() if is_static for item in m.transforms]
-        timed.sort(key=lambda pair: pair[0])
-        return _Transforms([log for log, _ in timed], [items for _, items in timed], static)
-
-    def known_at(self, image_ns: int, from_ns: int, until_ns: int) -> int:
-        """Time of recording by which every pair of frames has a transform at or after a stamp, where that comes."""
-        needed, covered = from_ns, set()
-        first = bisect_left(self.log_ns, from_ns - _LOOK_AHEAD_NS)
-        for log_ns, items in zip(self.log_ns[first:], self.items[first:]):
-            if log_ns > until_ns:
-                break
-            for item in items:
-                pair = (item.header.frame_id, item.child_frame_id)
-                if pair not in covered and stamp_ns(item.header.stamp) >= image_ns:
-                    covered.add(pair)
-                    needed = max(needed, log_ns)
-        return needed
 
 
 def replay_live(
@@ -78,7 +48,7 @@ def replay_live(
     player_class = _player_class()
     bundle = load_bundle(config.engine.bundle or default_bundle_path())
     outcome = Outcome(bundle_sha256=bundle.sha256)
-    transforms = _Transforms.of(bag)
+    transforms = TimedTransforms.of(bag)
     done = 0
     for camera in dict.fromkeys(camera for camera, _ in source.images):
         images = [entry for named, entry in source.images if named == camera]
@@ -107,13 +77,13 @@ class _Feed:
         player: NodePlayer,
         camera: CameraTopics,
         points_topic: str | None,
-        transforms: _Transforms,
+        transforms: TimedTransforms,
         config: Config,
     ) -> None:
         self._bag, self._player, self._camera, self._transforms = bag, player, camera, transforms
         self._infos = bag.entries.get(camera.info or "", [])
         self._clouds = bag.entries.get(points_topic or "", [])
-        self._reach_ns = int(config.sync.max_points_offset_s * 1e9)
+        self._sync = config.sync
         others = [("camera_info", e) for e in self._infos] + [("points", e) for e in self._clouds]
         self._others = sorted(others, key=lambda pair: pair[1].log_ns)
         self._sent_others = self._sent_transforms = 0
@@ -128,6 +98,8 @@ class _Feed:
         except ReplayError as error:  # cannot be published either
             return FrameRecord(entry.stamp_ns, self._camera.name, ok=False, reason=str(error)), {}, None
         self._send_what_belongs_to(entry)
+        if self._sync.policy == "newest":  # the node takes what is there, and does not wait
+            self._player.pause(_BREATH_S)
         outputs, total_ms = self._player.ask(raw, entry.stamp_ns, _ANSWER_S)
         if "anomalies" not in outputs:
             reason = f"the node did not answer within {_ANSWER_S:g} s"
@@ -168,17 +140,29 @@ class _Feed:
             self._sent_others += 1
 
     def _needed_log_ns(self, image: Entry) -> int:
-        horizon = image.log_ns + _LOOK_AHEAD_NS
-        needed = self._transforms.known_at(image.stamp_ns, image.log_ns, horizon)
-        for entries, last_stamp in (
-            (self._infos, image.stamp_ns),
-            (self._clouds, image.stamp_ns + self._reach_ns),
-        ):
+        horizon = image.log_ns + LOOK_AHEAD_NS
+        clouds = [entry for entry in self._clouds if entry.log_ns <= horizon]
+        stamps = [entry.stamp_ns for entry in clouds]
+        chosen = cloud_for(image.stamp_ns, stamps, self._sync.policy, self._sync.slop_s)
+        needed = image.log_ns if chosen is None else max(image.log_ns, clouds[chosen].log_ns)
+        reach_ns = int(self._sync.slop_s * 1e9) if self._sync.policy == "nearest" else 0
+        for entries, last_stamp in ((self._infos, image.stamp_ns), (self._clouds, image.stamp_ns + reach_ns)):
             later = [e.log_ns for e in entries if image.stamp_ns <= e.stamp_ns <= last_stamp and e.log_ns <= horizon]
             needed = max(needed, min(later, default=needed))
+        last_ns = image.stamp_ns if chosen is None else max(image.stamp_ns, self._end_of_sweep(clouds[chosen]))
+        needed = max(needed, self._transforms.known_at(last_ns, image.log_ns, horizon))
         if self._infos:  # an image recorded before the first calibration is judged with that one
             needed = max(needed, min(e.log_ns for e in self._infos))
         return needed
+
+    def _end_of_sweep(self, entry: Entry) -> int:
+        """Stamp of the last point of a cloud."""
+        try:
+            points = decode_cloud(self._bag.message(entry))
+        except (DataError, ReplayError):
+            return entry.stamp_ns
+        offsets = points.offsets_ns
+        return points.stamp_ns if offsets is None or not len(offsets) else points.stamp_ns + max(0, int(offsets.max()))
 
     def _send_transforms(self, name: str, items: Sequence[Any]) -> None:
         """All transforms at once: many small messages in a row would overflow a queue."""
@@ -188,16 +172,21 @@ class _Feed:
 
 
 def _parameters(config: Config, camera: CameraTopics, bundle: str, *, points: bool) -> dict[str, Any]:
-    """The node's parameters for a recording: those that differ from the defaults."""
+    """The node's parameters for a recording: those that differ from the defaults.
+
+    In lock-step nothing queues up: what is slow is waited for, and neither given up nor left out.
+    """
     config = with_values(
         config,
         {
             "engine.bundle": bundle,
-            "node.camera": camera.name,
+            "node.cameras": (camera.name,),
             "node.image_transport": "compressed" if camera.compressed else "raw",
             "node.image_reliability": "reliable",
             "node.points": points,
             "node.autostart": False,
+            "node.latency_budget_s": max(config.node.latency_budget_s, _ANSWER_S),
+            "engine.timeout_s": max(config.engine.timeout_s, _ANSWER_S),
             "sync.wait_s": _WAIT_S,
         },
     )

@@ -135,6 +135,7 @@ def _zone(zone: HazardZone, region: Region, result: FrameResult) -> Any:
         id=zone.id,
         track_id=0,
         label=_label(region),
+        cameras=[result.frame.camera],
         depth_status=int(zone.status),
         depth_reason=zone.reason,
         pose=zone_pose(zone, R),

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from vl_anomaly_ros.decoding import stamp_ns as stamp_of
-from vl_anomaly_ros.geometry.zones import R_OPTICAL_LEVEL
+from vl_anomaly_ros.decoding.payload import stamp_ns as stamp_of
+from vl_anomaly_ros.geometry.scene import R_OPTICAL_LEVEL
 from vl_anomaly_ros.types import DepthStatus, DoubleArray, FrameResult, HazardZone, NameSource, Region
 
 _NAME_SOURCES = tuple(source.value for source in NameSource)  # in the order of AnomalyLabel.SOURCE_*

@@ -14,7 +14,7 @@ from vl_anomaly_ros.overlay import draw_overlay
 from vl_anomaly_ros.pipeline import Pipeline
 from vl_anomaly_ros.replay.bag import TF, Bag
 from vl_anomaly_ros.replay.birdseye import read_truth
-from vl_anomaly_ros.replay.frames import FrameSource, UnreadableFrame
+from vl_anomaly_ros.replay.frames import REPLAY_CONFIG, FrameSource, UnreadableFrame
 from vl_anomaly_ros.replay.interfaces import typestore
 from vl_anomaly_ros.replay.live import replay_live
 from vl_anomaly_ros.replay.messages import output_messages
@@ -46,7 +46,7 @@ class ReplayJob:
 
     bag: Path
     out: Path
-    config: Config = field(default_factory=Config)
+    config: Config = REPLAY_CONFIG
     topics: TopicChoice = field(default_factory=TopicChoice)
     limit: int | None = None
     live: bool = False

@@ -147,20 +147,23 @@ class BagWriter:
         self._write("/camera/camera_info", log_ns, message)
 
     def cloud(self, log_ns: int, stamp_ns: int, sweep: Sweep) -> None:
-        """One sweep: x, y, z, intensity as float32, ring as uint16; 18 bytes a point."""
-        field = self._type("sensor_msgs/msg/PointField")
-        kind = np.dtype([("xyz", "<f4", 3), ("intensity", "<f4"), ("ring", "<u2")])
+        """One sweep: x, y, z, intensity as float32, ring as uint16, 18 bytes a point; with times, t as uint32 too."""
+        layout = [("xyz", "<f4", 3), ("intensity", "<f4"), ("ring", "<u2")]
+        fields = [("x", 0, 7), ("y", 4, 7), ("z", 8, 7), ("intensity", 12, 7), ("ring", 16, 4)]
+        if sweep.time_ns is not None:
+            layout.append(("t", "<u4"))
+            fields.append(("t", 18, 6))
+        kind = np.dtype(layout)
         points = np.zeros(len(sweep.points), kind)
         points["xyz"], points["intensity"], points["ring"] = sweep.points, sweep.intensity, sweep.ring
-        fields = [
-            field(name=name, offset=4 * i, datatype=7, count=1) for i, name in enumerate(("x", "y", "z", "intensity"))
-        ]
-        fields.append(field(name="ring", offset=16, datatype=4, count=1))
+        if sweep.time_ns is not None:
+            points["t"] = sweep.time_ns
+        field = self._type("sensor_msgs/msg/PointField")
         message = self._type("sensor_msgs/msg/PointCloud2")(
             header=self._header(stamp_ns, "lidar_top"),
             height=1,
             width=len(points),
-            fields=fields,
+            fields=[field(name=name, offset=at, datatype=of, count=1) for name, at, of in fields],
             is_bigendian=False,
             point_step=kind.itemsize,
             row_step=kind.itemsize * len(points),

@@ -10,7 +10,8 @@ from typing import Any
 
 from vl_anomaly_ros.console import Progress, say
 
-from .drive import DriveSettings, demo_settings, generate_drive
+from .drive import generate_drive
+from .drive_settings import DriveSettings, demo_settings
 from .images import generate_images
 from .looks import LOOKS
 from .world import STYLES
@@ -21,6 +22,7 @@ EPILOG = """examples:
   vl-anomaly simulate drive --out data/drive --seed 4
   vl-anomaly simulate drive --out data/drive --seed 4 --lidar-beams 64 --truth-masks
   vl-anomaly simulate drive --out data/demo --preset demo
+  vl-anomaly simulate drive --out data/turning --seed 4 --rolling --swerve-m 0.5 --truth-masks
 """
 _SPLITS = ("none", "seen", "unseen", "all")
 
@@ -49,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     drive.add_argument("--lidar-beams", type=int, choices=(16, 32, 64, 128), help="lasers (default 32)")
     drive.add_argument("--azimuth-steps", type=int, help="columns over the whole turn (default 1200)")
     drive.add_argument("--lidar-window-deg", type=float, help="angle kept, middle ahead (default 360)")
+    drive.add_argument("--rolling", action="store_true", default=None, help="a sweep takes a turn, points have times")
+    drive.add_argument("--swerve-m", type=float, help="the ego vehicle swerves to either side by this (default 0)")
     drive.add_argument("--image-size", type=int, nargs=2, metavar=("W", "H"), help="pixels (default 1024 512)")
     drive.add_argument("--jpeg-quality", type=int, help="1 to 100 (default 90)")
     drive.add_argument("--raw-images", action="store_true", default=None, help="sensor_msgs/Image instead of JPEG")

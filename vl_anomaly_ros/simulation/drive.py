@@ -6,95 +6,33 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from vl_anomaly_ros.errors import SimulationError
 
 from .bag import BagWriter
-from .camera import Intrinsics, Mounting
+from .camera import Mounting
+from .drive_settings import DriveSettings
 from .images import write_png
-from .lidar import LidarModel, sweep
+from .lidar import rolling_sweep, sweep
 from .looks import Response, draw_response, expose
 from .motion import apply
 from .mujoco_renderer import MujocoRenderer, load_mujoco
 from .scenario import Scenario, make_scenario
-from .scene import FloatArray, SceneObject
-from .truth import footprint_distance_m, pixel_boxes, pose_in, size_of
+from .scene import FloatArray
+from .truth import add_lidar_counts, truth_line
 
 _LOG = logging.getLogger(__name__)
 
 START_NS = 1_700_000_000_000_000_000
 """Stamp of the first odometry message: a fixed moment, so that the same seed gives the same bytes."""
-_TRUTH_CLASSES = ("car", "truck", "person", "cyclist")
 _ODOM_HZ = 50.0
 _LATENCY_NS = {"camera": 35_000_000, "lidar": 25_000_000, "odom": 1_000_000}
-
-
-@dataclass(frozen=True)
-class DriveSettings:
-    """What `generate_drive` makes.
-
-    Attributes:
-        seed: scene, cast, noise.
-        duration_s: from the first to the last picture.
-        rate_hz, lidar_rate_hz: camera and LiDAR; they are not in step.
-        lidar_beams, azimuth_steps, lidar_window_deg, lidar_step_m: see `LidarModel`; the window is the whole angle.
-        image_size: width, height, pixels; `fov_x_deg` wide.
-        jpeg_quality: 1 to 100; `raw_images` writes sensor_msgs/Image instead.
-        anomalies, anomaly_count: split of the catalogue, and how many along the way.
-        look, style: fixed, or drawn from the seed when None.
-        write_truth_masks: also write truth/ pictures, and the instance of each LiDAR point.
-    """
-
-    seed: int
-    duration_s: float = 12.0
-    rate_hz: float = 5.0
-    lidar_rate_hz: float = 10.0
-    lidar_beams: int = 32
-    azimuth_steps: int = 1200
-    lidar_window_deg: float = 360.0
-    lidar_step_m: float = 1 / 512
-    image_size: tuple[int, int] = (1024, 512)
-    fov_x_deg: float = 80.0
-    jpeg_quality: int = 90
-    raw_images: bool = False
-    anomalies: str = "seen"
-    anomaly_count: int = 7
-    look: str | None = None
-    style: str | None = None
-    write_truth_masks: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("duration_s", "rate_hz", "lidar_rate_hz", "lidar_beams", "azimuth_steps", "lidar_step_m"):
-            if not getattr(self, name) > 0:
-                raise SimulationError(f"{name}: expected more than 0, got {getattr(self, name)}")
-        if not 1 <= self.jpeg_quality <= 100:
-            raise SimulationError(f"jpeg_quality: expected 1 to 100, got {self.jpeg_quality}")
-        if self.anomalies not in ("none", "seen", "unseen", "all"):
-            raise SimulationError(f"anomalies: expected none, seen, unseen or all, got {self.anomalies!r}")
-
-    def lidar(self) -> LidarModel:
-        """The LiDAR these settings describe."""
-        window = float(np.radians(self.lidar_window_deg) / 2)
-        return LidarModel(self.lidar_beams, self.azimuth_steps, window, step_m=self.lidar_step_m)
-
-    def intrinsics(self) -> Intrinsics:
-        """The camera these settings describe."""
-        return Intrinsics(*self.image_size, float(np.radians(self.fov_x_deg)))
-
-
-def demo_settings() -> DriveSettings:
-    """The drive of the demo: 12 s, several anomalies, at most 12 MB."""
-    return DriveSettings(
-        seed=10, lidar_rate_hz=5.0, azimuth_steps=1080, lidar_window_deg=120.0, lidar_step_m=1 / 256, jpeg_quality=82,
-        look="noon", style="urban", anomaly_count=8,
-    )  # fmt: skip
 
 
 CAMERA_MOUNTING = Mounting(forward_m=1.2, up_m=1.5, pitch_rad=0.03)
@@ -114,6 +52,10 @@ class _Recording:
     truth: list[dict[str, Any]] = field(default_factory=list)
     clouds: dict[int, dict[int, int]] = field(default_factory=dict)
 
+    def pose_odom(self) -> FloatArray:
+        """T_world_odom (4, 4)."""
+        return self.scenario.ego.pose(self.scenario.scene, 0.0)
+
     def move_to(self, time_s: float) -> FloatArray:
         """Put everything where it is at `time_s`; returns T_world_base."""
         for thing, track in self.scenario.tracks:
@@ -132,7 +74,8 @@ def _events(settings: DriveSettings, rng: np.random.Generator) -> list[tuple[int
     ):
         times = first + np.arange(round(span * rate)) / rate
         times = times + (np.clip(rng.normal(0, jitter_s, len(times)), -3 * jitter_s, 3 * jitter_s) if jitter_s else 0.0)
-        events += [(START_NS + round(t * 1e9) + _LATENCY_NS[sensor], START_NS + round(t * 1e9), sensor) for t in times]
+        late_ns = _LATENCY_NS[sensor] + (settings.turn_ns() if sensor == "lidar" else 0)
+        events += [(START_NS + round(t * 1e9) + late_ns, START_NS + round(t * 1e9), sensor) for t in times]
     return sorted(events)
 
 
@@ -161,6 +104,7 @@ def generate_drive(out: Path, settings: DriveSettings, *, progress: Callable[[in
         anomaly_count=settings.anomaly_count,
         look=settings.look,
         style=settings.style,
+        swerve_m=settings.swerve_m,
     )
     events = _events(settings, rng)
     with MujocoRenderer(scenario.scene, *settings.image_size) as renderer:
@@ -174,8 +118,9 @@ def generate_drive(out: Path, settings: DriveSettings, *, progress: Callable[[in
                 _WRITERS[sensor](recording, bag, log_ns, stamp_ns)
                 if progress is not None:
                     progress(done, len(events))
+    add_lidar_counts(recording.truth, recording.clouds)
     path = out / "truth.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in _with_lidar_counts(recording)), encoding="utf-8")
+    path.write_text("".join(json.dumps(line) + "\n" for line in recording.truth), encoding="utf-8")
     _LOG.info("wrote %d messages and %d truth lines to %s", len(events) + 1, len(recording.truth), out)
     return path
 
@@ -186,7 +131,7 @@ def _time_s(stamp_ns: int) -> float:
 
 def _write_odometry(recording: _Recording, bag: BagWriter, log_ns: int, stamp_ns: int) -> None:
     scene, ego, time = recording.scenario.scene, recording.scenario.ego, _time_s(stamp_ns)
-    pose = np.linalg.inv(ego.pose(scene, 0.0)) @ ego.pose(scene, time)
+    pose = np.linalg.inv(recording.pose_odom()) @ ego.pose(scene, time)
     before, after = ego.pose(scene, time - 0.02), ego.pose(scene, time + 0.02)
     turn = before[:3, :3].T @ after[:3, :3]
     yaw_rate = float(np.arctan2(turn[1, 0], turn[0, 0]) / 0.04)
@@ -194,8 +139,18 @@ def _write_odometry(recording: _Recording, bag: BagWriter, log_ns: int, stamp_ns
 
 
 def _write_cloud(recording: _Recording, bag: BagWriter, log_ns: int, stamp_ns: int) -> None:
-    pose = recording.move_to(_time_s(stamp_ns)) @ LIDAR_POSE_BASE
-    points = sweep(recording.renderer, recording.settings.lidar(), pose, recording.rng)
+    model = recording.settings.lidar()
+    if recording.settings.rolling:
+        points = rolling_sweep(
+            recording.renderer,
+            model,
+            lambda after_ns: recording.move_to(_time_s(stamp_ns + after_ns)) @ LIDAR_POSE_BASE,
+            recording.settings.turn_ns(),
+            recording.rng,
+        )
+    else:
+        pose = recording.move_to(_time_s(stamp_ns)) @ LIDAR_POSE_BASE
+        points = sweep(recording.renderer, model, pose, recording.rng)
     bag.cloud(log_ns, stamp_ns, points)
     numbers, counts = np.unique(points.instance, return_counts=True)
     recording.clouds[stamp_ns] = {int(n): int(c) for n, c in zip(numbers, counts, strict=True)}
@@ -204,6 +159,20 @@ def _write_cloud(recording: _Recording, bag: BagWriter, log_ns: int, stamp_ns: i
         np.savez_compressed(
             recording.out / "truth" / f"{stamp_ns}_points.npz", instance=points.instance, semantic=points.semantic
         )
+        if recording.settings.rolling:
+            _write_standing(recording, stamp_ns)
+
+
+def _write_standing(recording: _Recording, stamp_ns: int) -> None:
+    """What the LiDAR would see of the world standing still in the middle of a sweep: with its noise, and exactly."""
+    model, rng = recording.settings.lidar(), np.random.default_rng([recording.settings.seed, stamp_ns])
+    pose = recording.move_to(_time_s(stamp_ns + recording.settings.turn_ns() // 2)) @ LIDAR_POSE_BASE
+    np.savez_compressed(
+        recording.out / "truth" / f"{stamp_ns}_standing.npz",
+        points=sweep(recording.renderer, model, pose, rng).points,
+        exact=sweep(recording.renderer, replace(model, noise_m=0.0, drop_out=0.0), pose, rng).points,
+        T_odom_lidar=np.linalg.inv(recording.pose_odom()) @ pose,
+    )
 
 
 def _write_picture(recording: _Recording, bag: BagWriter, log_ns: int, stamp_ns: int) -> None:
@@ -218,7 +187,11 @@ def _write_picture(recording: _Recording, bag: BagWriter, log_ns: int, stamp_ns:
         raise SimulationError(f"could not encode a picture of shape {picture.shape} as JPEG")
     bag.image(log_ns, stamp_ns, picture, jpeg.tobytes())
     bag.camera_info(log_ns, stamp_ns, intrinsics)
-    recording.truth.append(_truth_line(recording, stamp_ns, pose_base, instances))
+    pose_odom = recording.pose_odom()
+    line = truth_line(recording.scenario.scene, stamp_ns, pose_odom, pose_base, instances)
+    if settings.rolling:
+        line["T_odom_base"] = (np.linalg.inv(pose_odom) @ pose_base).tolist()
+    recording.truth.append(line)
     if settings.write_truth_masks:
         (recording.out / "truth").mkdir(exist_ok=True)
         write_png(recording.out / "truth" / f"{stamp_ns}_semantic.png", semantic)
@@ -228,33 +201,3 @@ def _write_picture(recording: _Recording, bag: BagWriter, log_ns: int, stamp_ns:
 _WRITERS: dict[str, Callable[[_Recording, BagWriter, int, int], None]] = {
     "odom": _write_odometry, "lidar": _write_cloud, "camera": _write_picture,
 }  # fmt: skip
-
-
-def _truth_line(
-    recording: _Recording, stamp_ns: int, pose_base: FloatArray, instances: NDArray[np.uint16]
-) -> dict[str, Any]:
-    scenario = recording.scenario
-    pose_odom = scenario.ego.pose(scenario.scene, 0.0)
-    by_number: dict[int, SceneObject] = {thing.instance: thing for thing in scenario.scene.objects if thing.instance}
-    objects = []
-    for number, (box, area) in pixel_boxes(instances).items():
-        thing = by_number[number]
-        if thing.split == "known" and thing.name not in _TRUTH_CLASSES:
-            continue
-        objects.append(
-            {"instance": number, "name": thing.name, "split": thing.split, "is_anomaly": thing.split != "known",
-             **pose_in(thing, pose_odom), "base_link": pose_in(thing, pose_base), "size_m": size_of(thing), "bbox": box,
-             "area_px": area, "distance_m": round(footprint_distance_m(thing, pose_base[:3, 3]), 3)}
-        )  # fmt: skip
-    return {"stamp_ns": stamp_ns, "frame_id": "odom", "objects": objects}
-
-
-def _with_lidar_counts(recording: _Recording) -> list[dict[str, Any]]:
-    """Truth lines with each object's LiDAR points in the sweep nearest in time."""
-    stamps = np.array(sorted(recording.clouds))
-    for line in recording.truth:
-        nearest = int(stamps[np.abs(stamps - line["stamp_ns"]).argmin()]) if len(stamps) else None
-        line["lidar_stamp_ns"] = nearest
-        for thing in line["objects"]:
-            thing["lidar_points"] = recording.clouds[nearest].get(thing["instance"], 0) if nearest is not None else 0
-    return recording.truth

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Spinning LiDAR: beams, range noise, drop-out; one sweep is taken at one instant."""
+"""Spinning LiDAR: beams, range noise, drop-out; a sweep is taken at one instant, or column by column as it turns."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +43,14 @@ class LidarModel:
         share = np.linspace(0, 1, self.beams)
         return np.radians(np.interp(share, [0.0, 0.28, 0.85, 1.0], [-25.0, -8.0, 1.5, 12.0]))
 
+    def azimuths_rad(self) -> FloatArray:
+        """Azimuth of each column in the order in which they fire, (columns,): clockwise, from the rear to the rear."""
+        azimuth = -np.pi + (np.arange(self.azimuth_steps) + 0.5) * 2 * np.pi / self.azimuth_steps
+        return np.asarray(azimuth[np.abs(azimuth) <= self.window_rad][::-1])
+
     def directions(self) -> tuple[FloatArray, NDArray[np.uint16]]:
         """Unit directions (N, 3), column by column, and the ring of each, (N,)."""
-        azimuth = -np.pi + (np.arange(self.azimuth_steps) + 0.5) * 2 * np.pi / self.azimuth_steps
-        azimuth = azimuth[np.abs(azimuth) <= self.window_rad][::-1]  # turns clockwise
+        azimuth = self.azimuths_rad()
         a, e = np.meshgrid(azimuth, self.elevations_rad(), indexing="ij")
         directions = np.stack([np.cos(e) * np.cos(a), np.cos(e) * np.sin(a), np.sin(e)], axis=-1).reshape(-1, 3)
         return directions, np.tile(np.arange(self.beams, dtype=np.uint16), len(azimuth))
@@ -61,6 +66,7 @@ class Sweep:
         ring: (N,) uint16.
         instance: (N,) uint16, object hit, 0 where it has no instance.
         semantic: (N,) uint8, class hit.
+        time_ns: (N,) uint32, from the start of the sweep; None where it is taken at one instant.
     """
 
     points: NDArray[np.float32]
@@ -68,12 +74,51 @@ class Sweep:
     ring: NDArray[np.uint16]
     instance: NDArray[np.uint16]
     semantic: NDArray[np.uint8]
+    time_ns: NDArray[np.uint32] | None = None
 
 
 def sweep(renderer: MujocoRenderer, model: LidarModel, pose_world_lidar: FloatArray, rng: Rng) -> Sweep:
-    """One sweep from `pose_world_lidar` (4, 4)."""
+    """One sweep from `pose_world_lidar` (4, 4), all at one instant."""
     directions, ring = model.directions()
     ranges, geoms = renderer.cast(pose_world_lidar[:3, 3], directions @ pose_world_lidar[:3, :3].T, model.max_range_m)
+    return _returns(renderer, model, (directions, ring), (ranges, geoms), rng)[0]
+
+
+def rolling_sweep(
+    renderer: MujocoRenderer, model: LidarModel, pose_at: Callable[[int], FloatArray], turn_ns: int, rng: Rng
+) -> Sweep:
+    """One sweep of a sensor that takes `turn_ns` for a turn, each column from where the sensor is at its time.
+
+    Args:
+        renderer: casts the rays.
+        model: the sensor.
+        pose_at: moves the scene to a time, in nanoseconds from the start of the turn, and gives T_world_lidar then.
+        turn_ns: of a whole turn, of which the window sees a part.
+        rng: noise.
+
+    Returns:
+        Points in the frame of the sensor, each at its own time.
+    """
+    directions, ring = model.directions()
+    times = np.round((np.pi - model.azimuths_rad()) / (2 * np.pi) * turn_ns).astype(np.uint32)
+    cast = []
+    for time_ns, column in zip(times.tolist(), directions.reshape(len(times), -1, 3), strict=True):
+        pose = pose_at(time_ns)
+        cast.append(renderer.cast(pose[:3, 3], column @ pose[:3, :3].T, model.max_range_m))
+    ranges, geoms = (np.concatenate(values) for values in zip(*cast, strict=True))
+    points, seen = _returns(renderer, model, (directions, ring), (ranges, geoms), rng)
+    return replace(points, time_ns=np.repeat(times, model.beams)[seen])
+
+
+def _returns(
+    renderer: MujocoRenderer,
+    model: LidarModel,
+    rays: tuple[FloatArray, NDArray[np.uint16]],
+    hits: tuple[FloatArray, NDArray[np.int32]],
+    rng: Rng,
+) -> tuple[Sweep, NDArray[np.bool_]]:
+    """What the sensor says of the hits of its rays, and which of them it says."""
+    (directions, ring), (ranges, geoms) = rays, hits
     semantic, instance, brightness = renderer.hit_labels(geoms)
     reach = np.where(np.isfinite(ranges), ranges, 0.0)
     noisy = reach + rng.normal(0, model.noise_m, len(reach))
@@ -83,7 +128,5 @@ def sweep(renderer: MujocoRenderer, model: LidarModel, pose_world_lidar: FloatAr
     strength = 200 * np.clip(brightness[seen], 0.02, 1.2) * np.exp(-reach[seen] / 80) + rng.normal(
         0, 4, int(seen.sum())
     )
-    return Sweep(
-        points.astype(np.float32), np.clip(np.round(strength), 0, 255).astype(np.float32), ring[seen], instance[seen],
-        semantic[seen],
-    )  # fmt: skip
+    intensity = np.clip(np.round(strength), 0, 255).astype(np.float32)
+    return Sweep(points.astype(np.float32), intensity, ring[seen], instance[seen], semantic[seen]), seen

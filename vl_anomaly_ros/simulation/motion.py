@@ -15,6 +15,7 @@ Rng = np.random.Generator
 
 EGO_HALF_WIDTH_M = 0.95
 _CLEAR_M = 0.35
+_SWERVE_WAVE_M = 20.0
 
 
 @dataclass(frozen=True)
@@ -75,9 +76,17 @@ class EgoPath:
 
 
 def make_ego_path(
-    rng: Rng, scene: Scene, duration_s: float, start_m: float, obstacles: Sequence[tuple[Track, float]]
+    rng: Rng,
+    scene: Scene,
+    duration_s: float,
+    start_m: float,
+    obstacles: Sequence[tuple[Track, float]],
+    swerve_m: float = 0.0,
 ) -> EgoPath:
-    """Path around `obstacles`, given as tracks with the radius of each."""
+    """Path around `obstacles`, given as tracks with the radius of each; it swerves by `swerve_m` to either side.
+
+    At 10 m/s, 0.5 m in a wave of 20 m is a yaw rate of up to 28 deg/s, which changes sides each second.
+    """
     times = np.arange(-0.5, duration_s + 1.0, 0.02)
     speed = float(rng.uniform(9, 11)) + 1.2 * np.sin(2 * np.pi * times / 9.0 + float(rng.uniform(0, 6.28)))
     s = start_m + np.concatenate([[0.0], np.cumsum(speed[:-1] * 0.02)])
@@ -94,7 +103,8 @@ def make_ego_path(
         window = ramp * ramp * (3 - 2 * ramp)
         shift += window * (target - lane)
         weight += window
-    return EgoPath(times, s, lane + shift / np.maximum(weight, 1.0))
+    swerve = swerve_m * np.sin(2 * np.pi * s / _SWERVE_WAVE_M)
+    return EgoPath(times, s, lane + shift / np.maximum(weight, 1.0) + swerve)
 
 
 def apply(scene: Scene, thing: SceneObject, track: Track, time_s: float) -> None:

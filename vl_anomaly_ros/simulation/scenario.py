@@ -31,9 +31,18 @@ class Scenario:
 
 
 def make_scenario(
-    seed: int, duration_s: float, *, anomalies: str, anomaly_count: int, look: str | None, style: str | None
+    seed: int,
+    duration_s: float,
+    *,
+    anomalies: str,
+    anomaly_count: int,
+    look: str | None,
+    style: str | None,
+    swerve_m: float = 0.0,
 ) -> Scenario:
     """The drive of `seed`, `duration_s` long, past `anomaly_count` anomalies of the split `anomalies`.
+
+    The ego vehicle swerves by `swerve_m` to either side.
 
     Raises:
         SimulationError: no layout was found that the ego vehicle can pass.
@@ -48,7 +57,7 @@ def make_scenario(
     for _ in range(60):
         tracks = _lay_out(rng, scene, odd, duration_s)
         circles = [(track, thing.radius_m) for thing, track in zip(odd, tracks, strict=True)]
-        ego = make_ego_path(rng, scene, duration_s, _START_M, circles)
+        ego = make_ego_path(rng, scene, duration_s, _START_M, circles, swerve_m)
         in_road = ego.d_m.max() < scene.section.half_left_m - 1.1 and ego.d_m.min() > -scene.section.half_right_m + 1.1
         parked = [(Track(float(s), float(d)), thing.radius_m * 0.6) for thing, s, d in _parked(scene)]
         if (

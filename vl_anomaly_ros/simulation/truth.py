@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .scene import FloatArray, SceneObject
+from .scene import FloatArray, Scene, SceneObject
+
+_ROAD_USERS = ("car", "truck", "person", "cyclist")
 
 
 def pixel_boxes(instances: NDArray[np.uint16]) -> dict[int, tuple[list[int], int]]:
@@ -61,6 +63,47 @@ def footprint_distance_m(thing: SceneObject, origin_m: FloatArray) -> float:
 def size_of(thing: SceneObject) -> list[float]:
     """Length, width and height of the object's box, metres."""
     return _rounded(thing.shape.size_m)
+
+
+def truth_line(
+    scene: Scene, stamp_ns: int, pose_odom: FloatArray, pose_base: FloatArray, instances: NDArray[np.uint16]
+) -> dict[str, Any]:
+    """What a line of `truth.jsonl` says of one picture.
+
+    Args:
+        scene: as it is at the picture's time.
+        stamp_ns: of the picture.
+        pose_odom: (4, 4) T_world_odom.
+        pose_base: (4, 4) T_world_base at that time.
+        instances: (H, W) true instances of the picture.
+    """
+    by_number: dict[int, SceneObject] = {thing.instance: thing for thing in scene.objects if thing.instance}
+    objects = []
+    for number, (box, area) in pixel_boxes(instances).items():
+        thing = by_number[number]
+        if thing.split == "known" and thing.name not in _ROAD_USERS:
+            continue
+        objects.append(
+            {"instance": number, "name": thing.name, "split": thing.split, "is_anomaly": thing.split != "known",
+             **pose_in(thing, pose_odom), "base_link": pose_in(thing, pose_base), "size_m": size_of(thing), "bbox": box,
+             "area_px": area, "distance_m": round(footprint_distance_m(thing, pose_base[:3, 3]), 3)}
+        )  # fmt: skip
+    return {"stamp_ns": stamp_ns, "frame_id": "odom", "objects": objects}
+
+
+def add_lidar_counts(lines: list[dict[str, Any]], clouds: dict[int, dict[int, int]]) -> None:
+    """Give each object of the truth lines its number of LiDAR points in the sweep nearest in time.
+
+    Args:
+        lines: of `truth_line`.
+        clouds: of each sweep's stamp, the points on each instance.
+    """
+    stamps = np.array(sorted(clouds))
+    for line in lines:
+        nearest = int(stamps[np.abs(stamps - line["stamp_ns"]).argmin()]) if len(stamps) else None
+        line["lidar_stamp_ns"] = nearest
+        for thing in line["objects"]:
+            thing["lidar_points"] = clouds[nearest].get(thing["instance"], 0) if nearest is not None else 0
 
 
 def overlay_labels(semantic: NDArray[np.uint8], colour: NDArray[np.uint8], weight: float = 0.5) -> NDArray[np.uint8]:
