@@ -202,6 +202,7 @@ enter_tuning() {
   fi
   export MALLOC_MMAP_THRESHOLD_="${MALLOC_MMAP_THRESHOLD_:-33554432}" # glibc takes no more
   export MALLOC_TRIM_THRESHOLD_="${MALLOC_TRIM_THRESHOLD_:-536870912}"
+  export OPENBLAS_NUM_THREADS="${OPENBLAS_NUM_THREADS:-1}" # the matrices of a frame are too small to share
 }
 
 # Demo and tests talk to this machine alone.
@@ -247,6 +248,17 @@ setup_runtime() {
   build_messages
   unlock
   enter
+  compile_kernels
+}
+
+# By themselves, so that no command begins with a pause. Numba looks itself whether what it keeps is old.
+compile_kernels() {
+  local hash stamp="$VENV/stamp-kernels"
+  hash=$(cd "$ROOT" && hash_of "$VENV/stamp-packages" $(grep -rl --include='*.py' '^from vl_anomaly_ros.compiled' vl_anomaly_ros | LC_ALL=C sort))
+  stamp_is "$stamp" "$hash" && return
+  say "compiling kernels: half a minute, once"
+  (cd "$ROOT" && "$VENV/bin/python" -c 'import vl_anomaly_ros.pipeline') || die "the kernels cannot be compiled"
+  echo "$hash" >"$stamp"
 }
 
 # Training and export: PyTorch and its kin, without ROS.
