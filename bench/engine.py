@@ -9,37 +9,14 @@ from __future__ import annotations
 import argparse
 import json
 import logging
-import os
-import platform
-from pathlib import Path
 from time import perf_counter
 
 import numpy as np
 
+from bench.report import machine, percentiles
 from vl_anomaly_ros.config import Config, with_values
 from vl_anomaly_ros.pipeline import Pipeline
 from vl_anomaly_ros.types import Frame
-
-
-def percentiles(milliseconds: list[float]) -> dict[str, float]:
-    """Median and 99th percentile.
-
-    >>> percentiles([1.0, 2.0, 3.0])["median_ms"]
-    2.0
-    """
-    return {
-        "median_ms": round(float(np.percentile(milliseconds, 50)), 2),
-        "p99_ms": round(float(np.percentile(milliseconds, 99)), 2),
-    }
-
-
-def machine() -> dict[str, str | int]:
-    """What the figures were measured on."""
-    model = next(
-        (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line),
-        platform.processor(),
-    )
-    return {"cpu": model, "cores": len(os.sched_getaffinity(0)), "python": platform.python_version()}
 
 
 def main() -> None:
