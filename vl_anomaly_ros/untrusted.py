@@ -21,6 +21,7 @@ MAX_YAML_CHARACTERS = 8192  # of one key or value
 _FLAGS = os.O_RDONLY | sum(getattr(os, name, 0) for name in ("O_CLOEXEC", "O_NONBLOCK", "O_BINARY"))
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is ten times faster
 _INT = "tag:yaml.org,2002:int"
+_TOO_DEEP = f"expected at most {MAX_YAML_DEPTH} levels, got more; flatten it"
 
 
 def read_file(path: Path, most_bytes: int, error: type[VlAnomalyError]) -> bytes:
@@ -65,6 +66,8 @@ def parse_yaml(content: str | bytes, what: str, error: type[VlAnomalyError]) -> 
             raise error(f"{what}: {broken}")
         return yaml.load(content, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except (yaml.YAMLError, ValueError, RecursionError) as cause:
+        if _exhausts_the_parser(cause):
+            raise error(f"{what}: {_TOO_DEEP}") from cause
         words = plain(" ".join(str(cause).split()))
         raise error(f"{what}: expected YAML, got a syntax error: {words}; correct the file") from cause
 
@@ -94,10 +97,15 @@ def _broken_limit(content: str | bytes) -> str:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_YAML_DEPTH:
-                return f"line {line}: expected at most {MAX_YAML_DEPTH} levels, got more; flatten it"
+                return f"line {line}: {_TOO_DEEP}"
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
     return ""
+
+
+def _exhausts_the_parser(cause: Exception) -> bool:
+    """Whether levels were too many for the parser itself, which reads ahead of the events that are counted here."""
+    return isinstance(cause, RecursionError) or "nesting depth" in str(cause)  # as libyaml 0.2.6 says it
 
 
 class _Loader(_BASE):  # type: ignore[misc]  # one of two classes, by what is installed
