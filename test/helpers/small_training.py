@@ -64,7 +64,7 @@ data:
   segment: {path: seg, count: 6, seed: 2, anomalies: none}
   calibration: {path: calib, count: 6, seed: 3, anomalies: seen}
   test: {path: test, count: 6, seed: 4, anomalies: seen}
-clip: {embedding_size: 16, vision_widths: [8, 8, 16, 16], vision_fusion_width: 16, text_width: 16, text_heads: 2,
+clip: {embedding_size: 16, vision_widths: [16, 16, 16, 16], vision_fusion_width: 16, text_width: 16, text_heads: 2,
        text_layers: 1, context_length: 12}
 segmenter: {stem_width: 8, backbone_widths: [8, 8, 16, 16], backbone_depths: [1, 1, 1, 1], hidden_size: 32,
             feedforward_size: 32, query_decoder_layers: 2, heads: 2, queries: 6}

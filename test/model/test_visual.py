@@ -21,7 +21,7 @@ from vl_anomaly_ros.training.export import export_graph  # noqa: E402
 
 CLIP = ClipConfig(
     embedding_size=16,
-    vision_widths=(8, 8, 16, 16),
+    vision_widths=(16, 16, 16, 16),
     vision_fusion_width=8,
     text_width=16,
     text_heads=2,

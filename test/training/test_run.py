@@ -191,6 +191,7 @@ def test_a_run_folder_refuses_another_configuration(run: Run) -> None:
     [
         ("sede: 3", "unknown setting 'sede'"),
         ("clip: {width: 3}", "unknown setting 'width'"),
+        ("clip: {vision_widths: [8, 16]}", "expected a first width of 16 or more, got .8, 16."),
         ("seed: many", "expected int"),
         ("seed: [", "cannot read"),
     ],

@@ -20,12 +20,19 @@ from timm.models import register_model
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 
+from vl_anomaly_ros.errors import TrainingError
+
 TOWER_NAME = "vl_anomaly_pyramid"
 
 
 @dataclass(frozen=True)
 class ClipConfig:
-    """Size of the CLIP model."""
+    """Size of the CLIP model.
+
+    Raises:
+        TrainingError: the first stage is so narrow that PyTorch 2.14 may hang: the backward pass of oneDNN 3.12 never
+            ends at a strided 1x1 convolution of fewer than 8 channels on processors with AVX2 alone.
+    """
 
     embedding_size: int = 128
     vision_widths: tuple[int, ...] = (32, 64, 96, 160)
@@ -34,6 +41,10 @@ class ClipConfig:
     text_heads: int = 4
     text_layers: int = 3
     context_length: int = 16
+
+    def __post_init__(self) -> None:
+        if not self.vision_widths or self.vision_widths[0] < 16:
+            raise TrainingError(f"clip.vision_widths: expected a first width of 16 or more, got {self.vision_widths}")
 
     def as_dict(self) -> dict[str, Any]:
         """Return plain values for a checkpoint."""
