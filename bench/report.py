@@ -34,6 +34,8 @@ def machine() -> dict[str, Any]:
     system = platform.uname()
     return {
         "cpu": _field("/proc/cpuinfo", "model name") or platform.processor() or system.machine,
+        "cpu_family_model": " ".join(_field("/proc/cpuinfo", name) for name in ("cpu family", "model")).strip(),
+        "cpu_mhz": _field("/proc/cpuinfo", "cpu MHz"),
         "architecture": system.machine,
         "cores": len(os.sched_getaffinity(0)),
         "memory_gib": round(int((_field("/proc/meminfo", "MemTotal") or "0 kB").split()[0]) / 2**20, 1),
