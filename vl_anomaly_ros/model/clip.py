@@ -31,7 +31,7 @@ class ClipConfig:
 
     Raises:
         TrainingError: the first stage is so narrow that PyTorch 2.14 may hang: the backward pass of oneDNN 3.12 never
-            ends at a strided 1x1 convolution of fewer than 8 channels on processors with AVX2 alone.
+            ends at a strided 1x1 convolution of 4 channels on processors with AVX2 alone; 8 are fine.
     """
 
     embedding_size: int = 128
