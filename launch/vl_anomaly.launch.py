@@ -30,6 +30,7 @@ ARGUMENTS = {
     "image_compressed": ("", "Topic of the compressed image (node.image_transport: compressed), likewise"),
     "camera_info": ("", "Topic of the camera's calibration, likewise"),
     "points": ("points", "Topic of the LiDAR's point cloud (node.points: false where there is none)"),
+    "method": ("", "vl_anomaly, vl4ad or clipomaly; empty: method.name of the file"),
     "autostart": ("true", "Configure and activate; false leaves that to a lifecycle manager"),
     "use_sim_time": ("false", "Take the time from /clock, as with a bag that is played back"),
     "rviz": ("false", "Open RViz with displays for all outputs"),
@@ -81,15 +82,16 @@ def start(context: LaunchContext) -> list[Node]:
     """Return the node and RViz."""
     sim_time, autostart = is_true(context, "use_sim_time"), is_true(context, "autostart")
     cameras = [name.strip() for name in LaunchConfiguration("cameras").perform(context).split(",") if name.strip()]
+    method = LaunchConfiguration("method").perform(context)
+    given = {"use_sim_time": sim_time, "node.autostart": autostart}
+    given |= {"node.cameras": cameras} if cameras else {}
+    given |= {"method.name": method} if method else {}
     node = LifecycleNode(
         package="vl_anomaly_ros",
         executable="vl_anomaly_node",
         name="vl_anomaly",
         namespace=LaunchConfiguration("namespace"),
-        parameters=[
-            LaunchConfiguration("params_file"),
-            {"use_sim_time": sim_time, "node.autostart": autostart, **({"node.cameras": cameras} if cameras else {})},
-        ],
+        parameters=[LaunchConfiguration("params_file"), given],
         remappings=remappings(context, cameras),
         additional_env=environment(context),
         output="screen",

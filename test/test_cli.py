@@ -131,11 +131,11 @@ def test_settings_from_file_and_flag(tmp_path: Path) -> None:
     nested.write_text("regions: {threshold: 0.4, min_area_px: 9}\n")
     ros.write_text("/**:\n  ros__parameters:\n    regions.threshold: 0.3\n    fusion: {min_points: 4}\n")
     assert read_settings(ros) == {"regions.threshold": 0.3, "fusion.min_points": 4}
-    flags = ["regions.threshold=0.7", "engine.source_weights=[1, 0, 0.5]"]
+    flags = ["regions.threshold=0.7", "method.source_weights=[1, 0, 0.5]"]
     args = SimpleNamespace(config=nested, set=flags, bundle="b")
     config = config_from(args)  # type: ignore[arg-type]
     assert (config.regions.threshold, config.regions.min_area_px, config.engine.bundle) == (0.7, 9, "b")
-    assert config.engine.source_weights == (1.0, 0.0, 0.5)
+    assert config.method.source_weights == (1.0, 0.0, 0.5)
     plain = SimpleNamespace(config=None, set=[], bundle=None)
     assert config_from(plain) == Config()  # type: ignore[arg-type]
 

@@ -25,7 +25,7 @@ def test_every_setting_says_what_it_means() -> None:
 
 def test_round_trip_through_yaml() -> None:
     config = with_values(
-        Config(), {"regions.threshold": 0.6, "engine.source_weights": [1, 0, 2], "frames.fixed_frame": ""}
+        Config(), {"regions.threshold": 0.6, "method.source_weights": [1, 0, 2], "frames.fixed_frame": ""}
     )
     text = yaml.safe_dump(to_mapping(config))
     assert from_mapping(yaml.safe_load(text)) == config
@@ -39,9 +39,9 @@ def test_other_settings_stay() -> None:
 
 
 def test_whole_numbers_pass_for_real_ones_and_lists_for_tuples() -> None:
-    config = with_values(Config(), {"regions.threshold": 1, "engine.source_weights": [1, 0.5, 0]})
+    config = with_values(Config(), {"regions.threshold": 1, "method.source_weights": [1, 0.5, 0]})
     assert isinstance(config.regions.threshold, float)
-    assert config.engine.source_weights == (1.0, 0.5, 0.0)
+    assert config.method.source_weights == (1.0, 0.5, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_whole_numbers_pass_for_real_ones_and_lists_for_tuples() -> None:
         ({"regions.min_area_px": 0}, "regions.min_area_px"),
         ({"regions.min_area_px": 1.5}, "regions.min_area_px: expected int, got float"),
         ({"regions.min_area_px": True}, "regions.min_area_px: expected int, got bool"),
-        ({"engine.source_weights": [1, 1]}, "engine.source_weights: expected 3 numbers"),
-        ({"engine.source_weights": [0, 0, 0]}, "engine.source_weights: expected a positive sum"),
-        ({"engine.source_weights": [1, -1, 1]}, "engine.source_weights"),
-        ({"engine.source_weights": "111"}, "engine.source_weights: expected a list"),
-        ({"engine.source_weights": ["a", "b", "c"]}, "engine.source_weights: expected float"),
+        ({"method.source_weights": [1, 1]}, "method.source_weights: expected 3 numbers"),
+        ({"method.source_weights": [0, 0, 0]}, "method.source_weights: expected a positive sum"),
+        ({"method.source_weights": [1, -1, 1]}, "method.source_weights"),
+        ({"method.source_weights": "111"}, "method.source_weights: expected a list"),
+        ({"method.source_weights": ["a", "b", "c"]}, "method.source_weights: expected float"),
         ({"engine.backend": "magic"}, "engine.backend: expected one of auto"),
         ({"node.image_transport": None}, "node.image_transport"),
         ({"fusion.enabled": 1}, "fusion.enabled: expected bool"),

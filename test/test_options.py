@@ -35,6 +35,10 @@ def test_the_three_ways_to_write_settings(tmp_path: Path, text: str) -> None:
     assert settings("--set", "regions.threshold=0.6", "--set", "regions.min_area_px=5") == wanted
 
 
+def test_the_method_has_a_flag_of_its_own() -> None:
+    assert settings("--method", "vl4ad") == with_values(Config(), {"method.name": "vl4ad"})
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

@@ -200,7 +200,7 @@ def test_a_missing_bundle_is_refused_at_start(tmp_path: Path) -> None:
 def test_a_new_known_class_acts_on_the_next_frame(tiny_pipeline: Pipeline) -> None:
     """What is red is known now; only the detector, which never saw it, keeps doubting."""
     pipeline = tiny_pipeline
-    pipeline.reconfigure(with_values(pipeline.config, {"engine.source_weights": (0.0, 1.0, 1.0)}))
+    pipeline.reconfigure(with_values(pipeline.config, {"method.source_weights": (0.0, 1.0, 1.0)}))
     before = pipeline.process(frame(picture()))
     vocabulary = replace(
         pipeline.vocabulary, known=(*pipeline.vocabulary.known, KnownClass("fox")), ood_prompts=("furniture",)

@@ -110,6 +110,7 @@ def test_the_limits_are_those_of_the_documentation() -> None:
         f"1 MiB, {untrusted.MAX_YAML_DEPTH} levels, 50 000 keys and values, {untrusted.MAX_YAML_CHARACTERS} characters",
         "64 MiB; padding",
         f"2 GiB each, {graph_file.MAX_SUBGRAPH_DEPTH} graphs within",
+        f"weights beside a graph {bundle.MAX_DATA_BYTES >> 30} GiB",
         f"{vocabulary.MAX_KNOWN} known classes with {vocabulary.MAX_SYNONYMS} synonyms each",
         f"{vocabulary.MAX_OOD_PROMPTS} OOD prompts, {vocabulary.MAX_CANDIDATES} candidates",
         f"words of {vocabulary.MAX_WORD_CHARACTERS} printable",

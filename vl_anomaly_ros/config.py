@@ -18,6 +18,7 @@ from vl_anomaly_ros.errors import ConfigError
 
 MAX_CHARACTERS = 1024  # of a text, such as a path
 MAX_LIST = 64
+METHODS = ("vl_anomaly", "vl4ad", "clipomaly")
 _NAME = re.compile("[A-Za-z][A-Za-z0-9_]*")  # what a part of a topic name may be
 _SHOWN = 100  # characters of a wrong value that a message repeats
 
@@ -85,8 +86,49 @@ class EngineConfig:
     max_backoff_s: float = setting(
         60.0, "Longest pause between attempts to load the engine; it starts at 1 s and doubles", "s", minimum=1.0
     )
+
+
+@dataclass(frozen=True)
+class MethodConfig:
+    """How anomalies are scored: one of the three methods, and terms of its score switched off or weighted otherwise."""
+
+    name: str = setting(
+        "vl_anomaly",
+        "Method; with the others as they are by default: VL-Anomaly with VL4AD's OOD prompts, VL4AD, or Clipomaly",
+        choices=METHODS,
+    )
     source_weights: tuple[float, ...] = setting(
-        (), "Weights of the detector, text and CLIP scores; empty: the bundle's", minimum=0.0
+        (), "Weights of the detector, text and CLIP scores; empty: the method's, or the bundle's", minimum=0.0
+    )
+    text_pixel_weight: float = setting(
+        0.5, "Share of the pixel alignment in the text score; the rest is the mask alignment", minimum=0.0, maximum=1.0
+    )
+    clip_dense_weight: float = setting(
+        -1.0,
+        "Share of CLIP at each pixel in the CLIP score, the rest is CLIP under each mask; -1: the method's, or the "
+        "bundle's",
+        minimum=-1.0,
+        maximum=1.0,
+    )
+    ensemble_weight: float = setting(
+        -1.0,
+        "Share of VL4AD's ensemble in the score, the rest is the weighted sources; -1: the method's",
+        minimum=-1.0,
+        maximum=1.0,
+    )
+    seen_exponent: float = setting(
+        0.4, "Exponent of frozen CLIP in the ensemble, classes of the detector", minimum=0.0, maximum=1.0
+    )
+    unseen_exponent: float = setting(
+        0.8, "Exponent of frozen CLIP in the ensemble, all other classes", minimum=0.0, maximum=1.0
+    )
+    ood_prompts: str = setting(
+        "method", "Whether OOD prompts compete with the known classes", choices=("method", "on", "off")
+    )
+    merging: bool = setting(True, "The classes of a merge group share their probability")
+    max_logit: bool = setting(True, "The best prompt of a class counts; false: the mean of its prompts' embeddings")
+    learned_prompts: bool = setting(
+        True, "Aligned embeddings are compared with learned prompts; false: with hand-written ones"
     )
 
 
@@ -209,6 +251,7 @@ class Config:
     """All settings. Dotted names such as `regions.threshold` are the ROS parameter names."""
 
     engine: EngineConfig = EngineConfig()
+    method: MethodConfig = MethodConfig()
     regions: RegionConfig = RegionConfig()
     naming: NamingConfig = NamingConfig()
     fusion: FusionConfig = FusionConfig()
@@ -225,12 +268,14 @@ class Config:
                 "node.cameras: expected different names of letters, digits and underscores that begin with a letter, "
                 f"got {', '.join(map(repr, names)) or 'none'}"
             )
-        if len(self.engine.source_weights) not in (0, 3):
-            raise ConfigError(
-                f"engine.source_weights: expected 3 numbers or none, got {len(self.engine.source_weights)}"
-            )
-        if self.engine.source_weights and sum(self.engine.source_weights) <= 0:
-            raise ConfigError("engine.source_weights: expected a positive sum, got 0; raise one weight")
+        weights = self.method.source_weights
+        if len(weights) not in (0, 3):
+            raise ConfigError(f"method.source_weights: expected 3 numbers or none, got {len(weights)}")
+        if weights and sum(weights) <= 0:
+            raise ConfigError("method.source_weights: expected a positive sum, got 0; raise one weight")
+        for name in ("clip_dense_weight", "ensemble_weight"):
+            if -1 < getattr(self.method, name) < 0:
+                raise ConfigError(f"method.{name}: expected -1 or 0 to 1, got {getattr(self.method, name)}")
 
 
 @dataclass(frozen=True)

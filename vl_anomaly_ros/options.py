@@ -8,15 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from vl_anomaly_ros.config import Config, with_values
+from vl_anomaly_ros.config import METHODS, Config, with_values
 from vl_anomaly_ros.errors import ConfigError
 from vl_anomaly_ros.untrusted import MAX_YAML_BYTES, parse_yaml, plain, read_file
 
 
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add `--bundle`, `--config` and `--set`."""
+    """Add `--bundle`, `--method`, `--config` and `--set`."""
     group = parser.add_argument_group("settings")
     group.add_argument("--bundle", metavar="DIR", help="bundle folder (default: the shipped sim-nano)")
+    group.add_argument("--method", choices=METHODS, help="how anomalies are scored (method.name)")
     group.add_argument(
         "--config", metavar="FILE", type=Path, help="YAML settings: as config.yaml of a result, or a ROS parameter file"
     )
@@ -30,7 +31,7 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def config_from(args: argparse.Namespace, defaults: Config | None = None) -> Config:
-    """The settings that the arguments ask for: the file first, then `--set`, then `--bundle`; the rest by `defaults`.
+    """The settings that the arguments ask for: the file, then `--set`, then the flags; the rest by `defaults`.
 
     Raises:
         ConfigError: the file cannot be read, or a setting is unknown or out of range.
@@ -43,6 +44,8 @@ def config_from(args: argparse.Namespace, defaults: Config | None = None) -> Con
         values[name.strip()] = parse_yaml(text, f"--set {plain(item[:64])}", ConfigError)
     if args.bundle is not None:
         values["engine.bundle"] = args.bundle
+    if args.method is not None:
+        values["method.name"] = args.method
     return with_values(defaults or Config(), values)
 
 

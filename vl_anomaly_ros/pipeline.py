@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
@@ -13,6 +13,7 @@ from vl_anomaly_ros.config import Config, EngineConfig, described
 from vl_anomaly_ros.cores import keep_to_half
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.engine import Engine, Scores
+from vl_anomaly_ros.engine.terms import Terms, terms_of
 from vl_anomaly_ros.errors import BundleError, ConfigError, DataError, EngineError, VlAnomalyError
 from vl_anomaly_ros.geometry.scene import Scene, prepare
 from vl_anomaly_ros.geometry.zones import fuse
@@ -72,6 +73,7 @@ class Pipeline:
                 reason=str(error),
                 zone_frame=frame.output_frame,
                 engine=self.engine_name,
+                method=self._config.method.name,
                 vocabulary_revision=self.vocabulary_revision,
                 timing=Timing(engine_ms=0.0, total_ms=_ms_since(started)),
             )
@@ -80,7 +82,7 @@ class Pipeline:
         calibration = self.bundle.calibration
         height, width = frame.image.shape[:2]
         inputs = self._beside.submit(_prepared, complete, frame, config)
-        scores = self._scores(frame.image, config.engine.source_weights)
+        scores = self._scores(frame.image, terms_of(config.method, calibration))
         engine_ms = _ms_since(started)
         score_map = score_map_of(
             scores.score,
@@ -124,14 +126,15 @@ class Pipeline:
             zone_frame=fused.zone_frame,
             R_zone_level=fused.R_zone_level,
             engine=self.engine_name,
+            method=config.method.name,
             vocabulary_revision=scores.lexicon.revision,
             timing=Timing(engine_ms=engine_ms, total_ms=_ms_since(started), inputs_ms=inputs_ms),
         )
 
-    def _scores(self, image: ByteArray, source_weights: Sequence[float]) -> Scores:
+    def _scores(self, image: ByteArray, terms: Terms) -> Scores:
         """Of the engine, whose every failure is counted and becomes an `EngineError`."""
         try:
-            scores = self._engine.run(image, source_weights)
+            scores = self._engine.run(image, terms)
         except DataError:
             raise
         except Exception as error:

@@ -340,6 +340,7 @@ class FrameResult:
         R_zone_level: (3, 3) float64. Zones are held in level axes (x forward, y left, z up); this rotates them into
             `zone_frame`. Identity unless `zone_frame` is the optical frame.
         engine: backend and bundle.
+        method: how anomalies were scored, as `method.name` of the settings.
         vocabulary_revision: counts changes of the vocabulary.
     """
 
@@ -353,6 +354,7 @@ class FrameResult:
     zone_frame: str = ""
     R_zone_level: DoubleArray = field(default_factory=lambda: np.eye(3))
     engine: str = ""
+    method: str = ""
     vocabulary_revision: int = 0
     timing: Timing = Timing(0.0, 0.0)
 

@@ -13,11 +13,12 @@ import numpy.typing as npt
 import pytest
 from tiny_bundle import BLUE, GREEN, GREY, MAGENTA, POISON_RGB, RED, YELLOW, picture
 
-from vl_anomaly_ros.config import EngineConfig
+from vl_anomaly_ros.config import Config, EngineConfig, with_values
 from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput, check_finite
 from vl_anomaly_ros.engine.bundle import Bundle, load_bundle
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
+from vl_anomaly_ros.engine.terms import terms_of
 from vl_anomaly_ros.errors import DataError, EngineError
 from vl_anomaly_ros.text.bank import TextBank
 from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
@@ -113,7 +114,8 @@ def test_merging_classes_is_a_run_time_input(engine: Engine) -> None:
 def test_source_weights_are_a_run_time_value(engine: Engine) -> None:
     image = picture()
     for index, weights in enumerate(np.eye(3).tolist()):
-        scores = engine.run(image, weights)
+        settings = with_values(Config(), {"method.source_weights": weights}).method
+        scores = engine.run(image, terms_of(settings, engine.bundle.calibration))
         np.testing.assert_allclose(scores.score, scores.sources[index], atol=1e-6)
     default = engine.run(image)
     np.testing.assert_allclose(default.score, np.einsum("s,syx->yx", [0.5, 0.25, 0.25], default.sources), atol=1e-6)

@@ -30,8 +30,14 @@ def bank(tiny_bundle: Path, backend: OnnxRuntimeBackend) -> TextBank:
     return Engine(load_bundle(tiny_bundle), backend).lexicon.bank
 
 
-def settings(weights: tuple[float, float, float] = (0.5, 0.25, 0.25), dense: float = 0.5) -> HeadSettings:
-    return HeadSettings(np.array(weights, np.float32), np.array([0.1, 0.2], np.float32), np.array([dense], np.float32))
+def settings(
+    weights: tuple[float, float, float] = (0.5, 0.25, 0.25),
+    dense: float = 0.5,
+    pixels: float = 0.5,
+    ensemble: float = 0.0,
+) -> HeadSettings:
+    given = (weights, [0.1, 0.2], [pixels], [dense], [ensemble, 0.3, 0.9])
+    return HeadSettings(*(np.array(values, np.float32) for values in given))
 
 
 def random_features(seed: int) -> VisualOutput:
@@ -51,11 +57,23 @@ def random_features(seed: int) -> VisualOutput:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("weights", "dense"), [((0.5, 0.25, 0.25), 0.5), ((0, 1, 0), 0), ((1, 0, 3), 1)])
+@pytest.mark.parametrize(
+    "values",
+    [
+        ((0.5, 0.25, 0.25), 0.5, 0.5, 0.0),
+        ((0, 1, 0), 0, 1.0, 0.0),
+        ((1, 0, 3), 1, 0.0, 0.0),
+        ((1, 1, 1), 0.5, 0.5, 1.0),
+        ((1, 1, 1), 0.5, 0.2, 0.4),
+    ],
+)
 def test_head_equals_the_formulas(
-    backend: OnnxRuntimeBackend, bank: TextBank, seed: int, weights: tuple[float, float, float], dense: float
+    backend: OnnxRuntimeBackend,
+    bank: TextBank,
+    seed: int,
+    values: tuple[tuple[float, float, float], float, float, float],
 ) -> None:
-    features, head_settings = random_features(seed), settings(weights, dense)
+    features, head_settings = random_features(seed), settings(*values)
     inputs = {**asdict(features), **asdict(bank), **asdict(head_settings)}
     score, sources, class_map = reference_head(inputs)
     output = backend.head(features, bank, head_settings)

@@ -48,7 +48,8 @@ def reference_head(inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Array, Array
         for x in range(w):
             p_pixel[:, y, x] = p(v["pixel_embeddings"][:, y, x], v["aligned_mask"], tau_aligned)
     p_query = np.array([p(e, v["aligned_mask"], tau_aligned) for e in v["mask_embeddings"]])
-    p_text = (p_pixel + over_masks(p_query)) / 2
+    pixels = v["text_pixel_weight"][0]
+    p_text = pixels * p_pixel + (1 - pixels) * over_masks(p_query)
 
     coarse = masks.reshape(queries, hc, h // hc, wc, w // wc).mean(axis=(2, 4))
     pooled = np.einsum("qyx,dyx->qd", coarse, v["clip_features"])
@@ -62,11 +63,19 @@ def reference_head(inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Array, Array
     share = v["clip_dense_weight"][0]
     p_clip = (1 - share) * over_masks(p_query_clip) + share * upsampled(p_dense, h, w)
 
+    whole, of_seen, of_unseen = v["ensemble"]
+    exponent = np.where(v["detector_matrix"].max(axis=1) > 0, of_seen, of_unseen)
+    both = p_query ** (1 - exponent) * p_query_clip**exponent * (p_query > 0) * (p_query_clip > 0)
+    p_ensemble = over_masks(both / np.maximum(both.sum(axis=1, keepdims=True), 1e-12))
+
     sources = np.array([1 - np.einsum("gc,cyx->gyx", v["group_matrix"], each).max(axis=0)
                         for each in (p_detector, p_text, p_clip)]).clip(0, 1)  # fmt: skip
     weights = v["source_weights"]
     score = np.einsum("s,syx->yx", weights, sources) / weights.sum()
-    votes = weights[0] * p_detector + weights[1] * p_text + weights[2] * p_clip
+    doubt = (1 - np.einsum("gc,cyx->gyx", v["group_matrix"], p_ensemble).max(axis=0)).clip(0, 1)
+    score = (1 - whole) * score + whole * doubt
+    votes = (weights[0] * p_detector + weights[1] * p_text + weights[2] * p_clip) / weights.sum()
+    votes = (1 - whole) * votes + whole * p_ensemble
     votes[v["group_matrix"].max(axis=0) == 0] = -np.inf
     return score, sources, votes.argmax(axis=0)
 

@@ -85,6 +85,7 @@ def make_result(*zones: HazardZone, **more: Any) -> FrameResult:
         "zones": zones,
         "zone_frame": "base_link",
         "engine": "fake/none",
+        "method": "vl4ad",
         "vocabulary_revision": 4,
         "timing": Timing(12.5, 20.0),
     }

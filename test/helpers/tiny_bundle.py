@@ -227,7 +227,7 @@ def _head(w: int, h: int) -> bytes:
 
     p_pixel = probability(g.reshape("pixel_embeddings", [D, hw]), "aligned_mask", 0, hw)
     p_query = probability(g("Transpose", "mask_embeddings", perm=[1, 0]), "aligned_mask", 0, Q)
-    p_text = mean(p_pixel, over_masks(p_query), g.const(0.5))
+    p_text = mean(over_masks(p_query), p_pixel, "text_pixel_weight")
 
     dense = g.reshape("clip_features", [D, cells])
     coarse = g.reshape(masks, [1, Q, h, w])
@@ -239,6 +239,17 @@ def _head(w: int, h: int) -> bytes:
     p_dense = g("Resize", p_dense, "", g.const([1, 1, 2, 2]), mode="linear")
     p_clip = mean(over_masks(p_query_clip), g.reshape(p_dense, [-1, hw]), "clip_dense_weight")
 
+    share, of_seen, of_unseen = (g("Gather", "ensemble", g.const([index], np.int64)) for index in range(3))
+    trained = g("ReduceMax", "detector_matrix", axes=[1], keepdims=1)  # (C, 1)
+    exponent = mean(of_unseen, of_seen, trained)
+    least = g.const(1e-12)
+    logs = [g("Log", g("Max", p, least)) for p in (p_query, p_query_clip)]
+    together = g("Exp", mean(logs[0], logs[1], exponent))
+    for p in (p_query, p_query_clip):
+        together = g("Mul", together, g("Cast", g("Greater", p, g.const(0)), to=TensorProto.FLOAT))
+    together = g("Div", together, g("Max", g("ReduceSum", together, axis0), least))
+    p_ensemble = over_masks(together)
+
     weights = [g("Gather", "source_weights", g.const(index, np.int64)) for index in range(3)]
     probabilities = [p_detector, p_text, p_clip]
     scores = []
@@ -247,13 +258,15 @@ def _head(w: int, h: int) -> bytes:
         scores.append(g("Clip", g("Sub", one, known), g.const(0), one))
     total = g("Add", g("Add", weights[0], weights[1]), weights[2])
     shares = [g("Mul", s, g("Div", weight, total)) for s, weight in zip(scores, weights)]
-    fused = g("Clip", g("Add", g("Add", *shares[:2]), shares[2]), g.const(0), one)
+    known = g("ReduceMax", g("MatMul", "group_matrix", p_ensemble), axes=[0], keepdims=1)
+    doubt = g("Clip", g("Sub", one, known), g.const(0), one)
+    fused = mean(g("Clip", g("Add", g("Add", *shares[:2]), shares[2]), g.const(0), one), doubt, share)
     g.reshape(fused, [h, w], out="score")
     g.reshape(g("Concat", *scores, axis=0), [3, h, w], out="sources")
-    votes = [g("Mul", p, weight) for p, weight in zip(probabilities, weights)]
+    votes = [g("Mul", p, g("Div", weight, total)) for p, weight in zip(probabilities, weights)]
     known = g("ReduceMax", "group_matrix", axes=[0], keepdims=0)
     barred = g("Unsqueeze", g("Mul", g("Sub", known, one), g.const(1e4)), axis1)
-    vote = g("Add", g("Add", g("Add", *votes[:2]), votes[2]), barred)
+    vote = g("Add", mean(g("Add", g("Add", *votes[:2]), votes[2]), p_ensemble, share), barred)
     best = g("Cast", g("ArgMax", vote, axis=0, keepdims=0), to=TensorProto.INT32)
     g.reshape(best, [h, w], out="class_map")
 
@@ -267,7 +280,9 @@ def _head(w: int, h: int) -> bytes:
         "detector_matrix": (real, ["C", len(DETECTOR_CLASSES)]),
         "source_weights": (real, [3]),
         "temperatures": (real, [2]),
+        "text_pixel_weight": (real, [1]),
         "clip_dense_weight": (real, [1]),
+        "ensemble": (real, [3]),
     }
     outputs = {"score": (real, [h, w]), "sources": (real, [3, h, w]), "class_map": (TensorProto.INT32, [h, w])}
     return g.model(inputs, outputs)

@@ -125,6 +125,11 @@ def test_one_camera_is_remapped(launch_file: Any) -> None:
     assert dict(named.remappings)["image"] == "/sensing/front/image_raw"
 
 
+def test_the_method_is_handed_on(launch_file: Any) -> None:
+    assert launched(launch_file, method="vl4ad").parameters[1]["method.name"] == "vl4ad"
+    assert "method.name" not in launched(launch_file).parameters[1]
+
+
 def test_several_cameras_are_remapped_by_a_pattern(launch_file: Any) -> None:
     node = launched(launch_file, cameras="front, left", image="/sensing/{camera}/image_raw")
     assert with_values(Config(), {"node.cameras": node.parameters[1]["node.cameras"]}).node.cameras == ("front", "left")

@@ -111,10 +111,28 @@ def test_thresholds_change_while_running_and_read_only_ones_do_not(start_node: S
     assert names_at(rig, 2) == []
     assert rig.set_parameter("regions.min_area_px", 60).successful
     assert names_at(rig, 3) == ["dog"]
-    weights = rig.set_parameter("engine.source_weights", [1.0, 2.0])
+    weights = rig.set_parameter("method.source_weights", [1.0, 2.0])
     assert not weights.successful
-    assert "engine.source_weights: expected 3 numbers" in weights.reason
+    assert "method.source_weights: expected 3 numbers" in weights.reason
     assert not rig.set_parameter("node.cameras", ["other"]).successful
+
+
+def test_the_method_is_switched_while_running(start_node: Start) -> None:
+    """By the node's own parameter service; the next image is judged by the new method, a wrong name changes nothing."""
+    rig = start_node()
+    rig.start()
+    rig.send_tf()
+    seen = []
+    for stamp_s, method in enumerate(("vl_anomaly", "vl4ad", "clipomaly"), start=1):
+        assert rig.set_parameter("method.name", method).successful
+        rig.send(stamp_s)
+        anomalies = rig.answer(stamp_s)["anomalies"]
+        seen.append(anomalies.labels[0].probability)
+        assert (anomalies.method, anomalies.status) == (method, 0)
+    assert len(set(seen)) == 3
+    refused = rig.set_parameter("method.name", "rba")
+    assert not refused.successful
+    assert "expected one of vl_anomaly, vl4ad, clipomaly, got 'rba'" in refused.reason
 
 
 def test_a_vocabulary_changes_the_next_frame_and_a_bad_one_is_refused(start_node: Start) -> None:

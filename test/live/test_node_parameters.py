@@ -77,7 +77,7 @@ def test_every_setting_is_described_as_declared(start_node: Start) -> None:
     [
         {},
         {
-            "engine.source_weights": "[0.5, 1.0, 2.0]",
+            "method.source_weights": "[0.5, 1.0, 2.0]",
             "node.cameras": "[front, left]",
             "regions.threshold": "0.1",
             "fusion.max_range_m": "1.0e+2",
@@ -100,10 +100,10 @@ def test_param_dump_goes_out_and_back(
     assert before["engine.bundle"] == str(node_bundle)
     if changes:
         assert before["frames.output_frame"] == "12"
-        assert before["engine.source_weights"] == [0.5, 1.0, 2.0]
+        assert before["method.source_weights"] == [0.5, 1.0, 2.0]
         assert before["node.cameras"] == ["front", "left"]
     else:
-        assert before["engine.source_weights"] == []
+        assert before["method.source_weights"] == []
 
     file = tmp_path / "dumped.yaml"
     file.write_text(dumped(before))
@@ -131,7 +131,7 @@ def test_changes_are_taken_as_a_whole_or_not_at_all(start_node: Start) -> None:
     assert parameters_of(rig) == {**before, "regions.min_area_px": 5}
 
     for name, value in {
-        "engine.source_weights": [0.0, 0.0, 0.0],
+        "method.source_weights": [0.0, 0.0, 0.0],
         "regions.threshold": float("nan"),
         "fusion.max_range_m": float("inf"),
         "node.cameras": ["other"],
@@ -140,8 +140,8 @@ def test_changes_are_taken_as_a_whole_or_not_at_all(start_node: Start) -> None:
         refused = rig.set_parameter(name, value)
         assert not refused.successful, name
         assert refused.reason, name
-    assert rig.set_parameter("engine.source_weights", [1, 0, 2]).successful  # as `ros2 param set` reads "[1, 0, 2]"
-    assert rig.set_parameter("engine.source_weights", []).successful
+    assert rig.set_parameter("method.source_weights", [1, 0, 2]).successful  # as `ros2 param set` reads "[1, 0, 2]"
+    assert rig.set_parameter("method.source_weights", []).successful
     assert parameters_of(rig) == {**before, "regions.min_area_px": 5}
 
 

@@ -110,7 +110,7 @@ def test_two_cameras_no_lidar_no_tf(tmp_path: Path, node_bundle: Path) -> None:
 
 def test_settings_reach_the_node(tmp_path: Path, node_bundle: Path) -> None:
     bag = drive_bag(tmp_path / "bag", frames=1)
-    settings = {"fusion.min_points": 100000, "engine.source_weights": [1.0, 0.0, 0.0], "frames.output_frame": "lidar"}
+    settings = {"fusion.min_points": 100000, "method.source_weights": [1.0, 0.0, 0.0], "frames.output_frame": "lidar"}
     _, lines = both(bag, tmp_path, node_bundle, **settings)
     (zone,) = json.loads(lines[0])["zones"]
     assert (zone["status"], zone["frame_id"]) == ("SPARSE", "lidar")

@@ -45,9 +45,13 @@ def vocabulary(known: int = K, ood: int = 2, rows: int = 3, seed: int = 1) -> li
 
 
 def settings(
-    weights: tuple[float, ...] = (1, 2, 3), taus: tuple[float, ...] = (0.2, 0.1), dense: float = 0.3
+    weights: tuple[float, ...] = (1, 2, 3),
+    taus: tuple[float, ...] = (0.2, 0.1),
+    pixels: float = 0.5,
+    dense: float = 0.3,
+    ensemble: tuple[float, ...] = (0.0, 0.4, 0.8),
 ) -> list[np.ndarray]:
-    return [np.array(x, np.float32) for x in (weights, taus, [dense])]
+    return [np.array(x, np.float32) for x in (weights, taus, [pixels], [dense], ensemble)]
 
 
 def run(inputs: list[np.ndarray]) -> list[np.ndarray]:
@@ -66,9 +70,10 @@ def softmax(x: np.ndarray, axis: int) -> np.ndarray:
 
 def by_the_book(inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Score and sources, pixel by pixel, with loops; CLIP features at the masks' size."""
-    masks, classes, queries, pixels, features, bank, aligned, clip, groups, detector, weights, taus, dense = (
-        x.astype(np.float64) for x in inputs
+    masks, classes, queries, pixels, features, bank, aligned, clip, groups, detector = (
+        x.astype(np.float64) for x in inputs[:10]
     )
+    weights, taus, of_pixels, dense, (share, of_seen, of_unseen) = (x.astype(np.float64) for x in inputs[10:])
     m, c = sigmoid(masks), softmax(classes, 1)
     n_classes = len(bank)
 
@@ -81,7 +86,8 @@ def by_the_book(inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         e = np.where(np.isfinite(logits), np.exp(np.where(np.isfinite(logits), logits, 0) / tau), 0)
         return e / e.sum()
 
-    sources = np.zeros((3, H, W))
+    sources, doubt = np.zeros((3, H, W)), np.zeros((H, W))
+    exponents = np.where(detector.max(1) > 0, of_seen, of_unseen)
     for y in range(H):
         for x in range(W):
             claims = c[:, :-1].T @ m[:, y, x]
@@ -91,21 +97,26 @@ def by_the_book(inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
             def per_mask(by_query: list[np.ndarray], claim: np.ndarray = claim) -> np.ndarray:
                 return np.sum([claim[q] * by_query[q] for q in range(Q)], 0) / claim.sum()
 
-            text = 0.5 * (
-                probabilities(pixels[:, y, x], aligned, taus[0])
-                + per_mask([probabilities(queries[q], aligned, taus[0]) for q in range(Q)])
-            )
+            learned = [probabilities(queries[q], aligned, taus[0]) for q in range(Q)]
+            text = of_pixels * probabilities(pixels[:, y, x], aligned, taus[0])
+            text += (1 - of_pixels) * per_mask(learned)
             pooled = [(m[q] * features).sum((1, 2)) for q in range(Q)]
             by_query = [probabilities(g / np.linalg.norm(g), clip, taus[1]) for g in pooled]
             at_pixel = features[:, y, x] / np.linalg.norm(features[:, y, x])
             near = (1 - dense[0]) * per_mask(by_query) + dense[0] * probabilities(at_pixel, clip, taus[1])
             for s, p in enumerate((det, text, near)):
                 sources[s, y, x] = np.clip(1 - (groups @ p).max(), 0, 1)
-    return np.tensordot(weights / weights.sum(), sources, 1), sources
+            both = [a ** (1 - exponents) * b**exponents for a, b in zip(learned, by_query)]
+            doubt[y, x] = 1 - (groups @ per_mask([p / p.sum() for p in both])).max()
+    return (1 - share) * np.tensordot(weights / weights.sum(), sources, 1) + share * doubt, sources
 
 
-def test_head_follows_the_formulas() -> None:
-    inputs = visual(clip_size=(H, W)) + vocabulary() + settings()
+@pytest.mark.parametrize(
+    ("pixels", "ensemble"),
+    [(0.5, (0.0, 0.4, 0.8)), (0.0, (0.0, 0.4, 0.8)), (1.0, (1.0, 0.4, 0.8)), (0.5, (0.3, 1.0, 0.0))],
+)
+def test_head_follows_the_formulas(pixels: float, ensemble: tuple[float, ...]) -> None:
+    inputs = visual(clip_size=(H, W)) + vocabulary() + settings(pixels=pixels, ensemble=ensemble)
     score, sources, _ = run(inputs)
     expected_score, expected_sources = by_the_book(inputs)
     np.testing.assert_allclose(sources, expected_sources, atol=2e-5)

@@ -65,7 +65,7 @@ def test_a_cut_out_image_is_packed() -> None:
 def test_anomalies_hold_the_whole_label() -> None:
     message = anomalies(make_result(make_zone()), HEADER)
     assert message.header == HEADER
-    assert (message.status, message.reason, message.camera, message.method) == (0, "", "front", "vl_anomaly")
+    assert (message.status, message.reason, message.camera, message.method) == (0, "", "front", "vl4ad")
     assert (message.engine, message.vocabulary_revision, message.engine_time_ms) == ("fake/none", 4, 12.5)
     assert list(message.class_names) == ["road", "dog"]
     (label,) = message.labels

@@ -77,8 +77,8 @@ def test_descriptors_tell_meaning_range_and_read_only(make_node: MakeNode) -> No
     assert not threshold.read_only
     assert node.describe_parameter("regions.min_area_px").integer_range[0].from_value == 1
     assert node.describe_parameter("engine.bundle").read_only
-    weights = node.describe_parameter("engine.source_weights")
-    assert weights.type == Parameter.Type.DOUBLE_ARRAY.value == node.get_parameter("engine.source_weights").type_.value
+    weights = node.describe_parameter("method.source_weights")
+    assert weights.type == Parameter.Type.DOUBLE_ARRAY.value == node.get_parameter("method.source_weights").type_.value
     assert node.describe_parameter("node.cameras").type == Parameter.Type.STRING_ARRAY.value
     for item in described(Config()):
         made = node.describe_parameter(item.name)
@@ -101,7 +101,7 @@ def test_an_int_is_taken_for_a_float(make_node: MakeNode) -> None:
         ("regions.min_area_px:=large", "regions.min_area_px"),
         ("node.cameras:=3", "node.cameras"),
         ("node.image_transport:=theora", "node.image_transport"),
-        ("engine.source_weights:=[1.0, 2.0]", "engine.source_weights"),
+        ("method.source_weights:=[1.0, 2.0]", "method.source_weights"),
         ("sync.wait_s:=-1.0", "sync.wait_s"),
     ],
 )
@@ -146,4 +146,4 @@ def test_a_change_is_checked_as_a_whole() -> None:
     changed = changed_config(config, [Wanted("use_sim_time", True), Wanted("fusion.min_points", 5)])
     assert changed == with_values(config, {"fusion.min_points": 5})
     with pytest.raises(ConfigError, match="expected a positive sum"):
-        changed_config(config, [Wanted("fusion.min_points", 5), Wanted("engine.source_weights", [0.0, 0.0, 0.0])])
+        changed_config(config, [Wanted("fusion.min_points", 5), Wanted("method.source_weights", [0.0, 0.0, 0.0])])

@@ -89,7 +89,7 @@ def test_anomalies_without_their_zones_are_no_judgement() -> None:
 def test_summary_counts_every_image() -> None:
     judged = record_of_result(result("base_link", np.eye(3)))
     failed = FrameRecord(1, "camera", ok=False, reason="x")
-    summary = summarise([judged, failed], frames_in=3, dropped=1, backend="b", bundle_sha256="c")
+    summary = summarise([judged, failed], frames_in=3, dropped=1, method="vl4ad", backend="b", bundle_sha256="c")
     assert (summary["frames_in"], summary["frames_out"], summary["frames_failed"], summary["dropped"]) == (3, 1, 2, 1)
     assert summary["zones_by_status"] == {"MEASURED": 1, "SPARSE": 1, "STALE": 1, "UNKNOWN": 1}
     assert summary["timing_ms"] == {

@@ -69,7 +69,9 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
         FrameRecord(400_000_000, "camera", ok=False, reason="the <engine> failed"),
         record(3, zone(8, 0, "UNKNOWN", "sofa", 0)),
     ]
-    summary = summarise(records, frames_in=4, dropped=0, backend="onnxruntime-cpu", bundle_sha256="ab" * 32)
+    summary = summarise(
+        records, frames_in=4, dropped=0, method="vl4ad", backend="onnxruntime-cpu", bundle_sha256="ab" * 32
+    )
     config = with_values(Config(), {"regions.threshold": 0.61})
     page = Report("My & drive", config, {}).render(records, summary, lambda _: tmp_path / "picture.jpg")
     checker = Checker()
@@ -87,7 +89,7 @@ def test_the_page_is_whole_and_loads_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("records", [[], [record(0)], [record(0), record(1)]], ids=["none", "one", "nothing found"])
 def test_a_page_about_nothing(records: list[FrameRecord]) -> None:
-    summary = summarise(records, frames_in=len(records), dropped=0, backend="", bundle_sha256="")
+    summary = summarise(records, frames_in=len(records), dropped=0, method="vl4ad", backend="", bundle_sha256="")
     page = Report("nothing", Config(), {}).render(records, summary, lambda _: None)
     assert "No anomaly was found in any frame that could be judged." in page
 

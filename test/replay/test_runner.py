@@ -22,7 +22,7 @@ from vl_anomaly_ros.replay.topics import TopicChoice
 KITTI = Path(__file__).resolve().parents[3] / "shared" / "data" / "kitti"
 SUMMARY_KEYS = [
     "frames_in", "frames_out", "frames_failed", "regions", "zones", "zones_by_status", "dropped", "timing_ms",
-    "backend", "bundle_sha256",
+    "method", "backend", "bundle_sha256",
 ]  # fmt: skip
 
 

@@ -42,12 +42,17 @@ class HeadSettings:
     Attributes:
         source_weights: (3,) float32 of the detector, text and CLIP scores.
         temperatures: (2,) float32 of the aligned and the CLIP softmax.
-        clip_dense_weight: (1,) float32, 0..1.
+        text_pixel_weight: (1,) float32, 0..1: the pixels' alignment against the masks'.
+        clip_dense_weight: (1,) float32, 0..1: CLIP at each pixel against CLIP under each mask.
+        ensemble: (3,) float32, 0..1: share of the ensemble in the score, exponent of frozen CLIP for seen and for
+            unseen classes.
     """
 
     source_weights: FloatArray
     temperatures: FloatArray
+    text_pixel_weight: FloatArray
     clip_dense_weight: FloatArray
+    ensemble: FloatArray
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from typing import Any
 
 from vl_anomaly_ros.engine.calibration import Calibration
 from vl_anomaly_ros.engine.description import Description
-from vl_anomaly_ros.engine.graph_file import check_graph_file
+from vl_anomaly_ros.engine.graph_file import check_graph_file, data_file
 from vl_anomaly_ros.errors import BundleError, VocabularyError
 from vl_anomaly_ros.text.tokenizer import MAX_TOKENIZER_BYTES
 from vl_anomaly_ros.text.vocabulary import Vocabulary
@@ -23,12 +23,16 @@ from vl_anomaly_ros.untrusted import MAX_YAML_BYTES, parse_yaml, plain, read_fil
 
 FORMAT = 1
 FILES = ("visual.onnx", "head.onnx", "text.onnx", "tokenizer.json", "vocabulary.yaml", "calibration.yaml")
+DATA_FILES = tuple(data_file(file) for file in FILES if file.endswith(".onnx"))
+"""Files that a bundle may hold besides: the weights of graphs that are too large for one file."""
 DEFAULT_NAME = "sim-nano"
 MAX_INPUT_PX = 8192
 MAX_PROMPT_TEMPLATES = 128
 MAX_GRAPH_BYTES = (1 << 31) - 1  # what protobuf can hold
+MAX_DATA_BYTES = 1 << 33
 _MOST_BYTES = {
     **{file: MAX_GRAPH_BYTES if file.endswith(".onnx") else MAX_YAML_BYTES for file in (*FILES, "bundle.yaml")},
+    **dict.fromkeys(DATA_FILES, MAX_DATA_BYTES),
     "tokenizer.json": MAX_TOKENIZER_BYTES,
 }
 MASK_STRIDE = 4  # network pixels per pixel of the masks
@@ -74,7 +78,7 @@ class Bundle:
     figures: Mapping[str, Any]
 
     def read(self, file: str) -> bytes:
-        """Content of one of `FILES`.
+        """Content of one of `FILES`, or of one of `DATA_FILES` that `hashes` lists.
 
         Raises:
             BundleError: it is absent or no longer what was verified.
@@ -102,7 +106,8 @@ def load_bundle(path: str | Path) -> Bundle:
     for file in FILES:
         content = _verified(folder, file, hashes[file])
         if file.endswith(".onnx"):
-            check_graph_file(file, content)
+            weights = data_file(file)
+            check_graph_file(file, content, len(_verified(folder, weights, hashes[weights])) if weights in hashes else 0)
         elif file.endswith(".yaml"):
             contents[file] = content
     try:
@@ -169,16 +174,17 @@ def default_bundle() -> Bundle:
 
 
 def _file_hashes(files: Any) -> dict[str, str]:
-    """The table `files`: exactly the names in `FILES`, so that no entry can point outside the folder."""
+    """The table `files`: the names in `FILES` and some of `DATA_FILES`, so that no entry can point outside the folder."""
     if not isinstance(files, Mapping):
         raise BundleError(f"bundle.yaml: files: expected a SHA-256 for each of {', '.join(FILES)}, got {brief(files)}")
     for file in files:
-        if file not in FILES:
+        if file not in FILES + DATA_FILES:
             raise BundleError(f"bundle.yaml: files: unexpected {brief(file)}; a bundle holds {', '.join(FILES)}")
-    for file in FILES:
+    listed = (*FILES, *(file for file in DATA_FILES if file in files))
+    for file in listed:
         if not re.fullmatch("[0-9a-f]{64}", str(files.get(file))):
             raise BundleError(f"bundle.yaml: files: {file}: expected a SHA-256, got {brief(files.get(file))}")
-    return {file: str(files[file]) for file in FILES}
+    return {file: str(files[file]) for file in listed}
 
 
 def _folder(path: Path) -> Path:

@@ -36,7 +36,9 @@ CONTRACT: Mapping[str, tuple[Ports, Ports]] = {
             "detector_matrix": ("float32", ("C", "K")),
             "source_weights": ("float32", (3,)),
             "temperatures": ("float32", (2,)),
+            "text_pixel_weight": ("float32", (1,)),
             "clip_dense_weight": ("float32", (1,)),
+            "ensemble": ("float32", (3,)),
         },
         {
             "score": ("float32", ("h", "w")),

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vl_anomaly_ros.config import EngineConfig
-from vl_anomaly_ros.engine.backend import Backend, HeadOutput, HeadSettings, VisualOutput, check_finite
+from vl_anomaly_ros.config import EngineConfig, MethodConfig
+from vl_anomaly_ros.engine.backend import Backend, HeadOutput, VisualOutput, check_finite
 from vl_anomaly_ros.engine.bundle import MASK_STRIDE, Bundle, default_bundle, load_bundle
 from vl_anomaly_ros.engine.preprocess import Letterbox
+from vl_anomaly_ros.engine.terms import BankTerms, Terms, bank_with, terms_of
 from vl_anomaly_ros.errors import DataError, EngineError, VlAnomalyError
 from vl_anomaly_ros.text.bank import TextBank, TextBankBuilder
 from vl_anomaly_ros.text.tokenizer import Tokenizer
@@ -76,6 +77,7 @@ class Engine:
         self._banks = TextBankBuilder(encode, bundle.detector_classes, bundle.learned_prompt, bundle.prompt_templates)
         self._changing = threading.Lock()
         self._lexicon = Lexicon(bundle.vocabulary, self._banks.build(bundle.vocabulary), 0)
+        self._last_bank = self._lexicon.bank, BankTerms(), self._lexicon.bank
         # The first run allocates; it also proves shapes and numbers before a vehicle depends on them.
         self.run(np.full((bundle.input_height, bundle.input_width, 3), 127, np.uint8))
         logger.info("engine %s ready, bundle %s", self.name, bundle.sha256[:12])
@@ -121,12 +123,12 @@ class Engine:
         )
         return lexicon.revision
 
-    def run(self, image: ByteArray, source_weights: Sequence[float] = ()) -> Scores:
+    def run(self, image: ByteArray, terms: Terms | None = None) -> Scores:
         """Scores of one image.
 
         Args:
             image: (H, W, 3) uint8 RGB, any size.
-            source_weights: of the detector, text and CLIP scores; empty: the bundle's.
+            terms: of the score; None: those of the default method.
 
         Raises:
             DataError: the image has another shape or type.
@@ -140,7 +142,8 @@ class Engine:
 
         features = self.backend.visual(letterbox.apply(image, bundle.mean))
         self._check_features(features)
-        output = self.backend.head(features, lexicon.bank, self._head_settings(source_weights))
+        terms = terms or terms_of(MethodConfig(), bundle.calibration)
+        output = self.backend.head(features, self._bank(lexicon, terms.bank), terms.head_settings())
         self._check_output(output, len(lexicon.vocabulary.known))
 
         return Scores(
@@ -155,13 +158,13 @@ class Engine:
         """Free the backend; `run` then raises `EngineError`."""
         self.backend.close()
 
-    def _head_settings(self, source_weights: Sequence[float]) -> HeadSettings:
-        calibration = self.bundle.calibration
-        return HeadSettings(
-            np.array(source_weights or calibration.source_weights, np.float32),
-            np.array(calibration.temperatures, np.float32),
-            np.array([calibration.clip_dense_weight], np.float32),
-        )
+    def _bank(self, lexicon: Lexicon, terms: BankTerms) -> TextBank:
+        """The vocabulary's bank as the terms want it; the last one is kept."""
+        of, wanted, bank = self._last_bank
+        if of is not lexicon.bank or wanted != terms:
+            bank = bank_with(terms, lexicon.bank)
+            self._last_bank = lexicon.bank, terms, bank
+        return bank
 
     def _check_features(self, features: VisualOutput) -> None:
         height, width = self.bundle.input_height // MASK_STRIDE, self.bundle.input_width // MASK_STRIDE

@@ -14,6 +14,7 @@ import onnxruntime as ort
 from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.contract import Ports, check_graph
+from vl_anomaly_ros.engine.graph_file import data_file
 from vl_anomaly_ros.errors import BundleError, EngineError
 from vl_anomaly_ros.text.bank import TextBank
 from vl_anomaly_ros.types import ByteArray, FloatArray
@@ -45,18 +46,11 @@ class OnnxRuntimeBackend:
     device = "cpu"
 
     def __init__(self, bundle: Bundle, threads: int = 0) -> None:
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = threads or _usable_cores()
-        options.inter_op_num_threads = 1
-        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.use_deterministic_compute = True
-        # Idle threads that spin double the CPU time of a frame, which conversions, LiDAR and others then lack.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        options.log_severity_level = 3
-        self._visual = _session(bundle, "visual.onnx", options)
-        self._head = _session(bundle, "head.onnx", options)
-        self._text = _session(bundle, "text.onnx", options)
-        logger.info("ONNX Runtime %s, CPU, fp32, %d threads", ort.__version__, options.intra_op_num_threads)
+        threads = threads or _usable_cores()
+        self._visual = _session(bundle, "visual.onnx", threads)
+        self._head = _session(bundle, "head.onnx", threads)
+        self._text = _session(bundle, "text.onnx", threads)
+        logger.info("ONNX Runtime %s, CPU, fp32, %d threads", ort.__version__, threads)
 
     def visual(self, image: ByteArray) -> VisualOutput:
         """Features of a (1, H, W, 3) uint8 RGB network input."""
@@ -76,9 +70,7 @@ class OnnxRuntimeBackend:
             "clip_mask": bank.clip_mask,
             "group_matrix": bank.group_matrix,
             "detector_matrix": bank.detector_matrix,
-            "source_weights": settings.source_weights,
-            "temperatures": settings.temperatures,
-            "clip_dense_weight": settings.clip_dense_weight,
+            **vars(settings),
         }
         return HeadOutput(*_run(self._head, ["score", "sources", "class_map"], inputs))
 
@@ -96,9 +88,24 @@ def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _session(bundle: Bundle, file: str, options: Any) -> Any:
-    content = bundle.read(file)
+def _options(threads: int) -> Any:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.use_deterministic_compute = True
+    # Idle threads that spin double the CPU time of a frame, which conversions, LiDAR and others then lack.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _session(bundle: Bundle, file: str, threads: int) -> Any:
+    content, options, weights = bundle.read(file), _options(threads), data_file(file)
+    data = bundle.read(weights) if weights in bundle.hashes else b""
     try:
+        if data:  # given as bytes: the runtime itself opens no file, so nobody can exchange what was verified
+            options.add_external_initializers_from_files_in_memory([weights], [data], [len(data)])
         session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors share no base class
         raise BundleError(

@@ -81,7 +81,9 @@ class BundleRunner:
             "detector_matrix": self.bank.detector_matrix,
             "source_weights": np.array(weights or stored.source_weights, np.float32),
             "temperatures": np.array(temperatures or stored.temperatures, np.float32),
+            "text_pixel_weight": np.array([0.5], np.float32),
             "clip_dense_weight": np.array([dense], np.float32),
+            "ensemble": np.array([0.0, 0.4, 0.8], np.float32),
         }
         score, sources, class_map = self._head.run(["score", "sources", "class_map"], feeds)
         return np.asarray(score), np.asarray(sources), np.asarray(class_map)

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from vl_anomaly_ros.engine.bundle import FILES
+from vl_anomaly_ros.engine.bundle import DATA_FILES, FILES
 
 
 def seal(folder: Path, figures: dict[str, Any] | None = None, calibration: dict[str, Any] | None = None) -> None:
@@ -20,7 +20,8 @@ def seal(folder: Path, figures: dict[str, Any] | None = None, calibration: dict[
     description = yaml.safe_load(path.read_text(encoding="utf-8"))
     if figures is not None:
         description["figures"] = figures
-    description["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in FILES}
+    names = [*FILES, *(name for name in DATA_FILES if (folder / name).is_file())]
+    description["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     write_yaml(path, description)
 
 

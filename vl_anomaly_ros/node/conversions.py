@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from vl_anomaly_ros.geometry.merging import SeenZone
     from vl_anomaly_ros.node.panorama import Sight
 
-METHOD = "vl_anomaly"
 Record = SimpleNamespace
 """Has the attributes of a message; see `cdr`."""
 
@@ -83,7 +82,7 @@ def anomalies_message(result: FrameResult, header: Header) -> bytes:
             status=AnomalyArray.STATUS_OK if result.ok else AnomalyArray.STATUS_UNKNOWN,
             reason="" if result.ok else result.reason or "unknown",
             engine=result.engine,
-            method=METHOD,
+            method=result.method,
             vocabulary_revision=result.vocabulary_revision,
             class_names=result.class_names,
             engine_time_ms=result.timing.engine_ms,
@@ -94,7 +93,7 @@ def anomalies_message(result: FrameResult, header: Header) -> bytes:
 
 def unknown_anomalies(header: Header, camera: str, reason: str) -> bytes:
     """The vl_anomaly_ros/AnomalyArray that says: this image could not be judged."""
-    unknown = plain(AnomalyArray(camera=camera, reason=reason or "unknown", method=METHOD))
+    unknown = plain(AnomalyArray(camera=camera, reason=reason or "unknown"))
     unknown.header, unknown.status = header, AnomalyArray.STATUS_UNKNOWN
     return serialized(AnomalyArray, unknown)
 

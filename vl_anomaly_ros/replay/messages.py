@@ -65,7 +65,7 @@ def anomaly_array(result: FrameResult) -> Any:
         status=0 if result.ok else 1,
         reason=result.reason,
         engine=result.engine,
-        method="vl_anomaly",
+        method=result.method,
         vocabulary_revision=result.vocabulary_revision,
         class_names=list(result.class_names),
         engine_time_ms=result.timing.engine_ms,

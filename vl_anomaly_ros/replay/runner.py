@@ -92,6 +92,7 @@ def replay(job: ReplayJob, progress: Progress = _silent) -> Replayed:
                 folder.records,
                 frames_in=len(source),
                 dropped=outcome.dropped,
+                method=job.config.method.name,
                 backend=outcome.backend,
                 bundle_sha256=outcome.bundle_sha256,
             )

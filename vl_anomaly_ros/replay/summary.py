@@ -28,7 +28,7 @@ def percentiles(values_ms: Iterable[float]) -> dict[str, float | None]:
 
 
 def summarise(
-    records: Sequence[FrameRecord], *, frames_in: int, dropped: int, backend: str, bundle_sha256: str
+    records: Sequence[FrameRecord], *, frames_in: int, dropped: int, method: str, backend: str, bundle_sha256: str
 ) -> dict[str, Any]:
     """Content of summary.json.
 
@@ -36,6 +36,7 @@ def summarise(
         records: of all frames that were tried.
         frames_in: images that the recording holds for the chosen cameras (and the chosen number of frames).
         dropped: images for which no answer came at all; they count as failed too.
+        method: how anomalies were scored.
         backend: what ran the network.
         bundle_sha256: which bundle.
     """
@@ -54,6 +55,7 @@ def summarise(
             "overhead": percentiles(r.total_ms - r.engine_ms for r in judged),
             "total": percentiles(r.total_ms for r in judged),
         },
+        "method": method,
         "backend": backend,
         "bundle_sha256": bundle_sha256,
     }

@@ -14,7 +14,7 @@ from .drive import generate_drive
 from .drive_settings import DriveSettings, demo_settings
 from .images import generate_images
 from .looks import LOOKS
-from .world import STYLES
+from .places import STYLES
 
 EPILOG = """examples:
   vl-anomaly simulate images --out data/train --count 2000 --seed 2 --workers 2

@@ -102,7 +102,8 @@ LOOKS: tuple[str, ...] = tuple(_PRESETS)
 """Names of the looks."""
 
 
-def _tinted(rng: Rng, strength: float, tint: Colour, spread: float = 0.03) -> Colour:
+def tinted(rng: Rng, strength: float, tint: Colour, spread: float = 0.03) -> Colour:
+    """`tint` times `strength`, moved a little, within 0..1."""
     red, green, blue = np.clip(strength * (np.asarray(tint) + rng.normal(0, spread, 3)), 0, 1)
     return float(red), float(green), float(blue)
 
@@ -115,10 +116,10 @@ def make_look(rng: Rng, name: str | None = None) -> Look:
         name=chosen,
         sun_azimuth_rad=float(rng.uniform(0, 2 * np.pi)),
         sun_elevation_rad=float(rng.uniform(*p.elevation_rad)),
-        sun=_tinted(rng, float(rng.uniform(*p.sun)), p.sun_tint),
-        ambient=_tinted(rng, float(rng.uniform(*p.ambient)), p.ambient_tint),
-        sky_top=_tinted(rng, 1.0, p.top, 0.04),
-        sky_horizon=_tinted(rng, 1.0, p.horizon, 0.04),
+        sun=tinted(rng, float(rng.uniform(*p.sun)), p.sun_tint),
+        ambient=tinted(rng, float(rng.uniform(*p.ambient)), p.ambient_tint),
+        sky_top=tinted(rng, 1.0, p.top, 0.04),
+        sky_horizon=tinted(rng, 1.0, p.horizon, 0.04),
         cloud=float(rng.uniform(*p.cloud)),
         haze_m=float(rng.uniform(*p.haze_m)),
         exposure=float(rng.uniform(*p.exposure)),

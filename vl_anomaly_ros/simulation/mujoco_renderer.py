@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _FAR_M = 600.0
 _HIDDEN_M = -300.0
 _SHADOW_REACH_M = 38.0
+_GROUND = ("road", "lane marking", "sidewalk", "terrain")
+_GROUND_GROUP = 1
+"""MuJoCo's group of their geoms; it shows groups 0 to 2 unless told otherwise."""
 
 
 def choose_opengl() -> str:
@@ -104,6 +107,7 @@ class MujocoRenderer:
         self._instance_of = np.array([0, *(o.instance for o in owners)], np.uint16)
         self._shine_of = np.array([0.0, *self._brightness], np.float32)
         self._renderer: Any = None
+        self._shown = self._mujoco.MjvOption()
         self.update()
         if width_px > 0:
             try:
@@ -189,7 +193,7 @@ class MujocoRenderer:
                     name=f"m{len(materials)}",
                     specular=part.shine,
                     shininess=0.3 + 0.6 * part.shine,
-                    emission=part.glow,
+                    emission=min(part.glow * self.scene.look.lamps, 1.0),
                     reflectance=0.0,
                 )
                 material.textures[mujoco.mjtTextureRole.mjTEXROLE_RGB] = part.texture
@@ -203,6 +207,7 @@ class MujocoRenderer:
                 type=mujoco.mjtGeom.mjGEOM_MESH,
                 meshname=name,
                 material=materials[key],
+                group=_GROUND_GROUP if thing.instance == 0 and thing.name in _GROUND else 0,
                 contype=0,
                 conaffinity=0,
                 rgba=(*part.colour, 1),
@@ -244,7 +249,28 @@ class MujocoRenderer:
         geoms = np.asarray(self._renderer.render())[..., 0] + 1
         return self._semantic_of[geoms], self._instance_of[geoms]
 
-    def _draw(self, *, labels: bool) -> None:
+    def depth(self) -> NDArray[np.float32]:
+        """Metres along the optical axis, (H, W); what is beyond the horizon lies at the far plane, 600 m."""
+        self._draw(labels=False)
+        self._renderer.enable_depth_rendering()
+        try:
+            return np.asarray(self._renderer.render(), dtype=np.float32)
+        finally:
+            self._renderer.disable_depth_rendering()
+
+    def mirrored(self, pose_world_camera: FloatArray, fov_y_rad: float) -> NDArray[np.uint8]:
+        """What a mirror in the place of the ground would show at each pixel, (H, W, 3) uint8 RGB.
+
+        The camera has no roll, so the picture of its mirror image below ground, upside down, is that reflection.
+        """
+        mirror = np.diag([1.0, 1.0, -1.0, 1.0]) @ pose_world_camera @ np.diag([1.0, -1.0, 1.0, 1.0])
+        self.look_from(mirror, fov_y_rad)
+        self._draw(labels=False, ground=False)
+        picture = np.asarray(self._renderer.render(), dtype=np.uint8)[::-1]
+        self.look_from(pose_world_camera, fov_y_rad)
+        return np.ascontiguousarray(picture)
+
+    def _draw(self, *, labels: bool, ground: bool = True) -> None:
         renderer = self._renderer
         if renderer is None:
             raise SimulationError("this renderer was made for rays only; make it with a picture size to draw")
@@ -256,7 +282,8 @@ class MujocoRenderer:
         renderer.scene.flags[flags.mjRND_FOG] = True
         renderer.scene.flags[flags.mjRND_HAZE] = False
         renderer.scene.flags[flags.mjRND_SHADOW] = self.scene.look.shadows
-        renderer.update_scene(self._data, "camera")
+        self._shown.geomgroup[_GROUND_GROUP] = ground
+        renderer.update_scene(self._data, "camera", self._shown)
 
     def cast(
         self, origin_m: FloatArray, directions: FloatArray, max_range_m: float

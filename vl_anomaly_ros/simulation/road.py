@@ -7,6 +7,7 @@ import numpy as np
 
 from .catalogue import class_index
 from .meshes import Mesh, combine, ribbon, sheet
+from .places import PLACES, Place
 from .road_things import jitter, pick
 from .scene import Colour, CrossSection, FloatArray, Part, ReferenceLine, SceneObject, Shape
 
@@ -31,13 +32,16 @@ def make_line(rng: Rng, length_m: float) -> ReferenceLine:
 
 
 def make_section(rng: Rng, style: str) -> CrossSection:
-    """Cross-section for the style "urban", "suburban" or "rural"."""
+    """Cross-section for a style of `places.PLACES`."""
+    place = PLACES[style]
     lane = float(rng.uniform(3.0, 3.6))
-    left, right = (1, 1) if style != "urban" or rng.random() < 0.6 else (int(rng.integers(1, 3)), 2)
-    parking = {"urban": 0.8, "suburban": 0.4, "rural": 0.0}[style]
-    extra = [2.2 if rng.random() < parking else float(rng.uniform(0.15, 0.8)) for _ in range(2)]
-    paved = {"urban": 1.0, "suburban": 0.75, "rural": 0.0}[style]
-    walks = [float(rng.uniform(1.6, 4.0)) if rng.random() < paved else 0.0 for _ in range(2)]
+    if place.lanes:
+        lanes, lane = int(rng.choice(place.lanes)), lane + 0.3
+        left, right = (lane * lanes + shoulder for shoulder in place.shoulder_m)
+        return CrossSection(lane, lanes, lanes, left, right, 0.0, 0.0, 0.0)
+    left, right = (1, 1) if place.wide == 0 or rng.random() < 1 - place.wide else (int(rng.integers(1, 3)), 2)
+    extra = [2.2 if rng.random() < place.parking else float(rng.uniform(0.15, 0.8)) for _ in range(2)]
+    walks = [float(rng.uniform(1.6, 4.0)) if rng.random() < place.paved else 0.0 for _ in range(2)]
     kerb = float(rng.uniform(0.08, 0.16))
     return CrossSection(lane, left, right, lane * left + extra[0], lane * right + extra[1], walks[0], walks[1], kerb)
 
@@ -56,20 +60,23 @@ def strip(
     return ribbon(line.place(s, d_left, z), line.place(s, d_right, z))
 
 
-def ground_layers(rng: Rng, line: ReferenceLine, section: CrossSection, style: str) -> list[SceneObject]:
-    """Road, lane markings, sidewalk, terrain and horizon."""
-    layers = [_road(rng, line, section), _markings(rng, line, section, style)]
+def ground_layers(
+    rng: Rng, line: ReferenceLine, section: CrossSection, style: str, *, patched: bool = True
+) -> list[SceneObject]:
+    """Road, lane markings, sidewalk, terrain and horizon; `patched` with plain repair patches as part of the road."""
+    place = PLACES[style]
+    layers = [_road(rng, line, section, place, patched), _markings(rng, line, section, place)]
     if section.sidewalk_left_m + section.sidewalk_right_m > 0:
         layers.append(_sidewalks(rng, line, section))
-    return [*layers, *_terrain(rng, line, section, style)]
+    return [*layers, *_terrain(rng, line, section, place)]
 
 
-def _road(rng: Rng, line: ReferenceLine, section: CrossSection) -> SceneObject:
+def _road(rng: Rng, line: ReferenceLine, section: CrossSection, place: Place, patched: bool) -> SceneObject:
     s = np.arange(0, line.s_m[-1] + 0.1, 2.0)
     grey = float(rng.uniform(0.32, 0.72))
     base: Colour = jitter(rng, (grey, grey, grey), 0.015)
     patches = []
-    for _ in range(int(rng.integers(0, 14))):
+    for _ in range(int(rng.integers(0, 14)) if patched else 0):
         start, d = (
             float(rng.uniform(0, line.s_m[-1] - 20)),
             float(rng.uniform(-section.half_right_m, section.half_left_m - 0.5)),
@@ -78,7 +85,7 @@ def _road(rng: Rng, line: ReferenceLine, section: CrossSection) -> SceneObject:
         stations = np.linspace(start, start + length, 8)
         width = min(width, section.half_left_m - d)
         patches.append(strip(line, stations, d + width, d, 0.004))
-    parts = [Part(strip(line, s, section.half_left_m, -section.half_right_m, 0.0), "asphalt", base)]
+    parts = [Part(strip(line, s, section.half_left_m, -section.half_right_m, 0.0), place.surface, base)]
     if patches:
         shade = float(rng.uniform(0.7, 1.25))
         parts.append(
@@ -89,7 +96,7 @@ def _road(rng: Rng, line: ReferenceLine, section: CrossSection) -> SceneObject:
     return layer("road", parts)
 
 
-def _markings(rng: Rng, line: ReferenceLine, section: CrossSection, style: str) -> SceneObject:
+def _markings(rng: Rng, line: ReferenceLine, section: CrossSection, place: Place) -> SceneObject:
     width, length = float(rng.uniform(0.1, 0.18)), line.s_m[-1]
     solid = np.arange(0, length, 2.0)
     dash, gap = float(rng.uniform(2, 5)), float(rng.uniform(3, 8))
@@ -103,13 +110,15 @@ def _markings(rng: Rng, line: ReferenceLine, section: CrossSection, style: str) 
 
     middle = rng.random()
     meshes = dashed(0.0) if middle < 0.55 else full(0.0) if middle < 0.8 else full(0.12) + full(-0.12)
+    if place.divided:
+        meshes = full(0.4) + full(-0.4)
     for index in range(1, section.lanes_right):
         meshes += dashed(-index * section.lane_m)
     for index in range(1, section.lanes_left):
         meshes += dashed(index * section.lane_m)
-    if style == "rural" or rng.random() < 0.6:
+    if place.edge_lines or rng.random() < 0.6:
         meshes += full(section.lanes_left * section.lane_m - 0.05) + full(-section.lanes_right * section.lane_m + 0.05)
-    if style != "rural":
+    if place.zebras:
         for _ in range(int(rng.integers(0, 3))):  # zebra crossing
             at = float(rng.uniform(20, length - 20))
             for d in np.arange(-section.half_right_m + 0.4, section.half_left_m - 0.4, 1.0):
@@ -144,16 +153,16 @@ def _sidewalks(rng: Rng, line: ReferenceLine, section: CrossSection) -> SceneObj
     )
 
 
-def _terrain(rng: Rng, line: ReferenceLine, section: CrossSection, style: str) -> list[SceneObject]:
+def _terrain(rng: Rng, line: ReferenceLine, section: CrossSection, place: Place) -> list[SceneObject]:
     s = np.arange(0, line.s_m[-1] + 0.1, 5.0)
-    kind = str(rng.choice(["grass", "dirt", "concrete"], p={"urban": [0.5, 0.2, 0.3]}.get(style, [0.75, 0.25, 0.0])))
+    kind = str(rng.choice(["grass", "dirt", "concrete"], p=place.ground))
     colour = {
         "grass": pick(rng, ((0.38, 0.5, 0.2), (0.5, 0.55, 0.28), (0.62, 0.6, 0.32), (0.28, 0.42, 0.16)), 0.03),
         "dirt": pick(rng, ((0.6, 0.5, 0.38), (0.7, 0.6, 0.45), (0.5, 0.42, 0.34)), 0.03),
         "concrete": jitter(rng, (0.6, 0.58, 0.54), 0.04),
     }[kind]
     steps = np.array([0.0, 1.5, 4.0, 8.0, 14.0, 25.0, 45.0, 75.0])
-    relief = {"urban": 0.2, "suburban": 0.8, "rural": 2.5}[style] * float(rng.uniform(0.3, 1.0))
+    relief = place.relief_m * float(rng.uniform(0.3, 1.0))
     meshes = []
     for edge, sign in (
         (section.half_left_m + section.sidewalk_left_m, 1),

@@ -111,7 +111,12 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Look:
-    """Light and weather of a scene, and how the camera answers to it. Colours are linear, 0..1."""
+    """Light and weather of a scene, and how the camera answers to it. Colours are linear, 0..1.
+
+    The last four are at their defaults in the standard world. `wetness` 0..1 is the water film on the road, `fog_m` the
+    meteorological range (5 % of contrast left), `glare` 0..1 the veil of a sun in view, `lamps` the gain of everything
+    that glows, with headlights from 2 on.
+    """
 
     name: str
     sun_azimuth_rad: float
@@ -126,6 +131,10 @@ class Look:
     gamma: float
     noise: float
     shadows: bool
+    wetness: float = 0.0
+    fog_m: float = float("inf")
+    glare: float = 0.0
+    lamps: float = 1.0
 
 
 @dataclass(frozen=True)

@@ -11,20 +11,20 @@ from . import road_things, roadside
 from .catalogue import AnomalyCategory, class_index
 from .looks import make_look
 from .meshes import Mesh, box, combine, limb
+from .places import PLACES, STYLES
 from .road import ground_layers, make_line, make_section
 from .road_things import any_colour, pick
 from .scene import ANOMALY_VALUE, Part, Scene, SceneObject, Shape, make_shape
 from .textures import make_textures
 
 Rng = np.random.Generator
-STYLES: tuple[str, ...] = ("urban", "suburban", "rural")
 
 
-class _Roadside:
+class Roadside:
     """Places known things along the road; hands out instance numbers in order."""
 
     def __init__(self, rng: Rng, scene: Scene) -> None:
-        self.rng, self.scene = rng, scene
+        self.rng, self.scene, self.place = rng, scene, PLACES[scene.style]
         self.length_m = float(scene.line.s_m[-1])
         section = scene.section
         self.edge_m = {
@@ -53,19 +53,20 @@ class _Roadside:
         for side in (1, -1):
             self._fences(side)
             self._buildings(side)
-            self._poles(side)
-            self._signs(side)
+            if self.place.lit_and_signed:
+                self._poles(side)
+                self._signs(side)
             self._plants(side)
-            self._parked(side)
+            if self.place.parking > 0:
+                self._parked(side)
 
     def _buildings(self, side: int) -> None:
-        rng, style = self.rng, self.scene.style
-        chance = {"urban": 0.95, "suburban": 0.7, "rural": 0.12}[style]
+        rng, place = self.rng, self.place
         s = float(rng.uniform(0, 10))
         while s < self.length_m:
-            variant, shape = roadside.building(rng, urban=style == "urban")
-            setback = float(rng.uniform(0.3, 3.0) if style == "urban" else rng.uniform(4, 14))
-            if rng.random() < chance:
+            variant, shape = roadside.building(rng, urban=place.blocks)
+            setback = float(rng.uniform(0.3, 3.0) if place.blocks else rng.uniform(4, 14))
+            if rng.random() < place.building_chance:
                 yaw = np.pi if side < 0 else 0.0
                 self.add("building", variant, shape, s + shape.size_m[0] / 2,
                          side * (self.edge_m[side] + setback + shape.size_m[1] / 2), yaw_rad=yaw)  # fmt: skip
@@ -73,10 +74,10 @@ class _Roadside:
 
     def _fences(self, side: int) -> None:
         rng = self.rng
-        if rng.random() > {"urban": 0.25, "suburban": 0.7, "rural": 0.5}[self.scene.style]:
+        if rng.random() > self.place.fence_chance:
             return
         kind = str(rng.choice(["wall", "planks", "rails", "guardrail", "bars"]))
-        if self.scene.style == "rural":
+        if self.place.open_country:
             kind = str(rng.choice(["guardrail", "rails", "guardrail", "wall"]))
         build = _fence_builder(rng, kind)
         offset = self.edge_m[side] + float(rng.uniform(0.2, 1.0))
@@ -107,15 +108,14 @@ class _Roadside:
                 self.add(name, variant, shape, float(s), side * (self.kerb_m[side] + 0.6), yaw_rad=yaw)
 
     def _plants(self, side: int) -> None:
-        rng, style = self.rng, self.scene.style
+        rng, place = self.rng, self.place
         for build, per_100_m, reach in (
-            (roadside.tree, {"urban": 4, "suburban": 8, "rural": 14}[style], 30.0),
-            (roadside.bush, {"urban": 2, "suburban": 8, "rural": 9}[style], 12.0),
+            (roadside.tree, place.trees_per_100_m, 30.0),
+            (roadside.bush, place.bushes_per_100_m, 12.0),
         ):  # fmt: skip
             for s in rng.uniform(0, self.length_m, rng.poisson(per_100_m * self.length_m / 100)):
                 variant, shape = build(rng)
-                near = 1.0 if style == "urban" else 1.8
-                d = self.edge_m[side] + near + float(rng.exponential(reach / 3)) + 0.25 * float(shape.size_m[1])
+                d = self.edge_m[side] + place.plants_from_m + float(rng.exponential(reach / 3)) + 0.25 * float(shape.size_m[1])
                 self.add("vegetation", variant, shape, float(s), side * d, yaw_rad=float(rng.uniform(0, 6.28)))
 
     def _parked(self, side: int) -> None:
@@ -177,12 +177,28 @@ def add_movable(scene: Scene, name: str, variant: str, split: str, shape: Shape)
     return thing
 
 
-_TRAFFIC: dict[str, tuple[Callable[[Rng], tuple[str, Shape]], int]] = {
-    "car": (road_things.car, 7),
-    "truck": (road_things.truck, 3),
-    "person": (road_things.person, 8),
-    "cyclist": (road_things.cyclist, 3),
+_TRAFFIC: dict[str, Callable[[Rng], tuple[str, Shape]]] = {
+    "car": road_things.car,
+    "truck": road_things.truck,
+    "person": road_things.person,
+    "cyclist": road_things.cyclist,
 }
+
+
+def add_traffic(rng: Rng, scene: Scene) -> None:
+    """The pool of movable known things that fits the place."""
+    for name, count in PLACES[scene.style].traffic.items():
+        for _ in range(count):
+            variant, shape = _TRAFFIC[name](rng)
+            add_movable(scene, name, variant, "known", shape)
+
+
+def draw_categories(rng: Rng, categories: Sequence[AnomalyCategory], count: int) -> list[AnomalyCategory]:
+    """`count` rows, each once before any comes twice."""
+    order: list[int] = []
+    while len(order) < count and categories:
+        order.extend(int(i) for i in rng.permutation(len(categories)))
+    return [categories[index] for index in order[:count]]
 
 
 def make_scene(
@@ -202,7 +218,7 @@ def make_scene(
         categories: rows of the catalogue to draw anomalies from; each comes once before any comes twice.
         anomaly_count: size of the pool of anomalies.
         length_m: length of road.
-        style: one of `STYLES`; drawn when None.
+        style: one of `places.STYLES`; drawn when None.
         look: one of `looks.LOOKS`; drawn when None.
         traffic: whether a pool of movable cars, trucks, people and cyclists is made.
     """
@@ -211,16 +227,9 @@ def make_scene(
     line, section = make_line(rng, length_m), make_section(rng, chosen)
     scene = Scene(seed, make_look(rng, look), make_textures(rng), [], line, section, chosen)
     scene.objects.extend(ground_layers(rng, line, section, chosen))
-    _Roadside(rng, scene).fill()
+    Roadside(rng, scene).fill()
     if traffic:
-        for name, (build, count) in _TRAFFIC.items():
-            for _ in range(count):
-                variant, shape = build(rng)
-                add_movable(scene, name, variant, "known", shape)
-    order: list[int] = []
-    while len(order) < anomaly_count and categories:
-        order.extend(int(i) for i in rng.permutation(len(categories)))
-    for index in order[:anomaly_count]:
-        row = categories[index]
+        add_traffic(rng, scene)
+    for row in draw_categories(rng, categories, anomaly_count):
         add_movable(scene, row.name, row.name, row.split, row.build(rng, float(rng.uniform(*row.size_m))))
     return scene

@@ -133,7 +133,8 @@ def head_example(outputs: tuple[Tensor, ...], embedding_size: int, detector_clas
     return (
         *outputs, bank, aligned, 1.0 - aligned,
         torch.eye(known, known + ood), torch.eye(known + ood, detector_classes),
-        torch.ones(3), torch.tensor([0.07, 0.03]), torch.tensor([0.5]),
+        torch.ones(3), torch.tensor([0.07, 0.03]), torch.tensor([0.5]), torch.tensor([0.5]),
+        torch.tensor([0.5, 0.4, 0.8]),
     )  # fmt: skip
 
 

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A small BPE tokenizer in the `tokenizers` library's format, trained on the caption corpus."""
+"""BPE tokenizers in the `tokenizers` library's format: a small one trained on the caption corpus, and open_clip's."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from open_clip.tokenizer import SimpleTokenizer
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unk>"
+OPEN_CLIP_START, OPEN_CLIP_END = "<start_of_text>", "<end_of_text>"
+OPEN_CLIP_PATTERN = r"'s|'t|'re|'ve|'m|'ll|'d|\p{L}+|\p{N}|[^\s\p{L}\p{N}]+"
 ALPHABET = list("abcdefghijklmnopqrstuvwxyz0123456789-'.,")
 
 
@@ -39,4 +42,44 @@ def train_tokenizer(corpus: Iterable[str], context_length: int, contexts: int, v
     )
     tokenizer.enable_truncation(max_length=context_length)
     tokenizer.enable_padding(length=context_length, pad_id=0, pad_token=PAD)
+    return tokenizer
+
+
+def open_clip_tokenizer(context_length: int, contexts: int = 0) -> Tokenizer:
+    """Return open_clip's tokenizer for CLIP, with the same ids, in a form that needs no open_clip.
+
+    open_clip first repairs the text with `ftfy` and resolves HTML entities. Of that, what plain words and prompts can
+    hold is done here too: composed accents, straight quotes, spaces. Entities such as `&amp;` are not resolved.
+
+    Args:
+        context_length: ids a text; shorter ones are padded with 0, longer ones cut before the end token.
+        contexts: how many learned-context tokens follow the published ids.
+    """
+    published = SimpleTokenizer(context_length=context_length)
+    merges = sorted(published.bpe_ranks, key=published.bpe_ranks.__getitem__)
+    tokenizer = Tokenizer(
+        models.BPE(vocab=published.encoder, merges=merges, end_of_word_suffix="</w>", continuing_subword_prefix="")
+    )
+    quotes = {"\u2018": "'", "\u2019": "'", "\u201b": "'", "\u201c": '"', "\u201d": '"', "\u201f": '"'}
+    tokenizer.normalizer = normalizers.Sequence(
+        [
+            normalizers.NFC(),
+            *(normalizers.Replace(curly, straight) for curly, straight in quotes.items()),
+            normalizers.Lowercase(),
+        ]
+    )
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(OPEN_CLIP_PATTERN), behavior="removed", invert=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    names = [OPEN_CLIP_START, OPEN_CLIP_END, *context_tokens(contexts)]
+    tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in names])
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{OPEN_CLIP_START} $A {OPEN_CLIP_END}",
+        special_tokens=[(name, published.encoder[name]) for name in (OPEN_CLIP_START, OPEN_CLIP_END)],
+    )
+    tokenizer.enable_truncation(max_length=context_length)
+    tokenizer.enable_padding(length=context_length, pad_id=0, pad_token="!")  # noqa: S106  (the token of id 0)
     return tokenizer
