@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from vl_anomaly_ros.engine.graph_file import check_graph_file
 from vl_anomaly_ros.errors import BundleError
 
-OUTSIDE = r"g\.onnx: expected all weights inside, got weights in another file"
+OUTSIDE = r"g\.onnx: expected all weights inside or in g\.onnx\.data as bundle\.yaml lists it, got"
 
 
 def graph(nodes: list[Any], weights: list[Any]) -> Any:

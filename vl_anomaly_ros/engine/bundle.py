@@ -107,7 +107,8 @@ def load_bundle(path: str | Path) -> Bundle:
         content = _verified(folder, file, hashes[file])
         if file.endswith(".onnx"):
             weights = data_file(file)
-            check_graph_file(file, content, len(_verified(folder, weights, hashes[weights])) if weights in hashes else 0)
+            data = _verified(folder, weights, hashes[weights]) if weights in hashes else b""
+            check_graph_file(file, content, len(data))
         elif file.endswith(".yaml"):
             contents[file] = content
     try:
@@ -174,7 +175,7 @@ def default_bundle() -> Bundle:
 
 
 def _file_hashes(files: Any) -> dict[str, str]:
-    """The table `files`: the names in `FILES` and some of `DATA_FILES`, so that no entry can point outside the folder."""
+    """The table `files`: all of `FILES`, some of `DATA_FILES`, so that no entry can point outside the folder."""
     if not isinstance(files, Mapping):
         raise BundleError(f"bundle.yaml: files: expected a SHA-256 for each of {', '.join(FILES)}, got {brief(files)}")
     for file in files:
