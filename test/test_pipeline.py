@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tiny_bundle import BLUE, GREEN, GREY, POISON_RGB, RED, build_tiny_bundle, picture
+from tiny_bundle import BLUE, GREEN, GREY, MAGENTA, POISON_RGB, RED, build_tiny_bundle, picture
 
 from vl_anomaly_ros import pipeline as module
 from vl_anomaly_ros.config import Config, with_values
@@ -220,6 +220,43 @@ def test_a_name_becomes_approved_when_a_person_adds_the_word(tiny_pipeline: Pipe
     tiny_pipeline.set_vocabulary(replace(vocabulary, ood_prompts=(*vocabulary.ood_prompts, "dog")))
     labels = [region.label for region in tiny_pipeline.process(frame(picture())).regions]
     assert [(label.name, label.approved) for label in labels] == [("dog", True), ("sofa", False)]
+
+
+def test_names_that_images_suggest_become_classes_of_the_segmentation(tiny_pipeline: Pipeline) -> None:
+    """A region that is half dog, half sofa: one name for the region, but two kinds of pixels once both are added."""
+    pipeline = tiny_pipeline
+    # A cell of the mask is more than the usual hundredth of so small an image.
+    values = {"growth_min_images": 2, "growth_max_takeover": 0.05, "min_confidence": 0.0}
+    settings = {"method.name": "clipomaly", **{f"naming.{name}": value for name, value in values.items()}}
+    pipeline.reconfigure(with_values(pipeline.config, settings))
+    both = picture()
+    both[80:140, 120:200] = MAGENTA  # from the red thing to the magenta one: one region
+    results = [pipeline.process(frame(image)) for image in (picture(), picture(), both)]
+    assert [result.class_names[3:] for result in results[:2]] == [("dog", "sofa")] * 2
+    assert len(results[2].regions) == 1
+    names = results[2].class_names
+    assert set(names[3:]) == {"dog", "sofa"}
+    assert names[results[2].segmentation[110, 60]] == "dog"
+    assert names[results[2].segmentation[110, 240]] == "sofa"
+    assert names[results[2].segmentation[20, 20]] == "sky"
+    np.testing.assert_array_equal(results[0].mask, results[1].mask)
+    assert np.all(results[2].segmentation[results[2].mask > 0] >= 3)
+    pipeline.reconfigure(with_values(pipeline.config, {"naming.growth": "off"}))
+    assert len(set(np.unique(pipeline.process(frame(both)).segmentation[80:140, 60:260]))) == 1
+
+
+def test_an_engine_that_fails_at_the_second_look_leaves_the_frame_unknown(
+    tiny_pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("device lost")
+
+    values = {"method.name": "clipomaly", "naming.growth_min_images": 1}
+    tiny_pipeline.reconfigure(with_values(tiny_pipeline.config, values))
+    monkeypatch.setattr(tiny_pipeline.engine, "segment", broken)
+    result = tiny_pipeline.process(frame(picture()))
+    assert (result.ok, result.reason) == (False, "the engine failed: RuntimeError: device lost")
+    assert tiny_pipeline.engine_failures == 1
 
 
 def test_settings_change_between_frames(tiny_pipeline: Pipeline) -> None:

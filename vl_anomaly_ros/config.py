@@ -153,6 +153,29 @@ class NamingConfig:
         -1.0, "A name less certain is not given; -1: the bundle's", minimum=-1.0, maximum=1.0
     )
     runners_up: int = setting(3, "How many of the next best names are kept", minimum=0, maximum=20)
+    growth: str = setting(
+        "method",
+        "Whether names that images suggest are added to the classes of the segmentation (method: with clipomaly)",
+        choices=("method", "on", "off"),
+    )
+    growth_min_images: int = setting(3, "A name is added once so many images have suggested it", minimum=1)
+    growth_max_similarity: float = setting(
+        0.92, "A name whose prompts are closer than this to a known class is not added", minimum=-1.0, maximum=1.0
+    )
+    growth_max_takeover: float = setting(
+        0.01,
+        "A name is not added if it takes a larger share of the pixels that known classes explain well",
+        minimum=0.0,
+        maximum=1.0,
+    )
+    growth_max_age_s: float = setting(5.0, "A name that was not seen for so long is forgotten", "s", minimum=0.0)
+    growth_max_words: int = setting(32, "At most so many names are added", minimum=0, maximum=1024)
+    growth_keep: float = setting(
+        0.5,
+        "A region keeps an added name whose confidence is at least this share of the best one's; 1: the best always",
+        minimum=0.0,
+        maximum=1.0,
+    )
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,25 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from time import perf_counter
+from typing import TypeVar
 
 from vl_anomaly_ros.config import Config, EngineConfig, described
 from vl_anomaly_ros.cores import keep_to_half
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.engine import Engine, Scores
-from vl_anomaly_ros.engine.terms import Terms, terms_of
+from vl_anomaly_ros.engine.terms import growth_wanted, terms_of
 from vl_anomaly_ros.errors import BundleError, ConfigError, DataError, EngineError, VlAnomalyError
 from vl_anomaly_ros.geometry.scene import Scene, prepare
 from vl_anomaly_ros.geometry.zones import fuse
+from vl_anomaly_ros.perception.growth import NOTHING, Fine, Growth
 from vl_anomaly_ros.perception.naming import extended_names, name_regions
 from vl_anomaly_ros.perception.pictures import PicturesOnDemand
 from vl_anomaly_ros.perception.regions import find_regions
 from vl_anomaly_ros.perception.scoring import score_map_of
 from vl_anomaly_ros.text.vocabulary import Vocabulary
-from vl_anomaly_ros.types import ByteArray, Frame, FrameResult, Timing
+from vl_anomaly_ros.types import Frame, FrameResult, Region, ScoreMap, Timing
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -49,13 +53,15 @@ class Pipeline:
         self._make_engine = make_engine
         self._engine = make_engine(config.engine)
         self._failures = 0
+        self._growth = Growth()
         self._beside = ThreadPoolExecutor(1, "vl_anomaly_inputs", initializer=partial(keep_to_half, 1))
 
     def process(self, frame: Frame, complete: Callable[[Frame], Frame] = lambda frame: frame) -> FrameResult:
         """All that can be said of one frame.
 
         A failure of the engine or an unusable input gives a result with `ok` False and the reason; it is never an
-        empty OK result. The same frame, settings and vocabulary give the same result, bit for bit, on one machine.
+        empty OK result. The same frame, settings and vocabulary give the same result, bit for bit, on one machine;
+        where names grow (`naming.growth`), the same sequence of frames does.
 
         Args:
             frame: at least an image.
@@ -82,7 +88,7 @@ class Pipeline:
         calibration = self.bundle.calibration
         height, width = frame.image.shape[:2]
         inputs = self._beside.submit(_prepared, complete, frame, config)
-        scores = self._scores(frame.image, terms_of(config.method, calibration))
+        scores = self._with_engine(lambda engine: engine.run(frame.image, terms_of(config.method, calibration)))
         engine_ms = _ms_since(started)
         score_map = score_map_of(
             scores.score,
@@ -99,7 +105,7 @@ class Pipeline:
             min_area_px=config.regions.min_area_px,
             max_regions=config.regions.max_regions,
         )
-        vocabulary = scores.lexicon.vocabulary
+        vocabulary, growing = scores.lexicon.vocabulary, growth_wanted(config.naming, config.method)
         regions = name_regions(
             found,
             score_map.clip_features,
@@ -108,8 +114,11 @@ class Pipeline:
             logit_scale=self.bundle.logit_scale,
             min_confidence=_setting_or(config.naming.min_confidence, calibration.min_name_confidence),
             runners_up=config.naming.runners_up,
+            kept=self._growth.words if growing else (),
+            keep=config.naming.growth_keep,
         )
-        class_names, _ = extended_names(regions, vocabulary.known_names)
+        fine = self._grown(frame.stamp_ns, regions, score_map, scores, config) if growing else NOTHING
+        class_names, _ = extended_names(regions, vocabulary.known_names, fine.words)
         waits = perf_counter()
         frame, scene = inputs.result()
         inputs_ms = _ms_since(waits)
@@ -118,7 +127,7 @@ class Pipeline:
             frame=frame,
             ok=True,
             pictures=PicturesOnDemand(
-                score_map.probability, score_map.class_map, found, regions, vocabulary.known_names
+                score_map.probability, score_map.class_map, found, regions, vocabulary.known_names, fine
             ),
             class_names=class_names,
             regions=regions,
@@ -131,10 +140,25 @@ class Pipeline:
             timing=Timing(engine_ms=engine_ms, total_ms=_ms_since(started), inputs_ms=inputs_ms),
         )
 
-    def _scores(self, image: ByteArray, terms: Terms) -> Scores:
-        """Of the engine, whose every failure is counted and becomes an `EngineError`."""
+    def _grown(
+        self, stamp_ns: int, regions: tuple[Region, ...], score_map: ScoreMap, scores: Scores, config: Config
+    ) -> Fine:
+        """The image's pixels that are words which images have added to the vocabulary."""
+        threshold = _setting_or(config.regions.threshold, self.bundle.calibration.threshold)
+        return self._growth.look(
+            stamp_ns,
+            regions,
+            score_map.probability < threshold,
+            scores.lexicon.vocabulary,
+            scores.lexicon.bank,
+            config.naming,
+            lambda words: self._with_engine(lambda engine: engine.segment(scores, words)),
+        )
+
+    def _with_engine(self, call: Callable[[Engine], T]) -> T:
+        """What the engine says; its every failure is counted and becomes an `EngineError`."""
         try:
-            scores = self._engine.run(image, terms)
+            said = call(self._engine)
         except DataError:
             raise
         except Exception as error:
@@ -143,7 +167,7 @@ class Pipeline:
                 raise
             raise EngineError(f"the engine failed: {type(error).__name__}: {error}") from error
         self._failures = 0
-        return scores
+        return said
 
     def successor(self) -> Pipeline:
         """A pipeline with an engine loaded anew, and with the settings and the vocabulary of this one.

@@ -111,6 +111,17 @@ def test_merging_classes_is_a_run_time_input(engine: Engine) -> None:
     assert engine.run(stripes).sources[1:].mean() > merged.mean() + 0.2
 
 
+def test_candidates_can_be_segmented_without_encoding_anything(engine: Engine, backend: Tampered) -> None:
+    image = picture()
+    scores, backend.texts = engine.run(image), 0
+    class_map = engine.segment(scores, ["sofa", "dog"])
+    assert backend.texts == 0
+    at = {name: class_map[h, w] for name, (h, w) in {"red": (5, 4), "magenta": (5, 12), "sky": (0, 8)}.items()}
+    assert at == {"red": 4, "magenta": 3, "sky": 2}
+    np.testing.assert_array_equal(engine.segment(scores, []), scores.class_map)
+    np.testing.assert_array_equal(engine.run(image).score, scores.score)
+
+
 def test_source_weights_are_a_run_time_value(engine: Engine) -> None:
     image = picture()
     for index, weights in enumerate(np.eye(3).tolist()):

@@ -73,6 +73,28 @@ def named(
     )
 
 
+def test_a_kept_name_goes_before_one_that_is_hardly_better(two: Regions) -> None:
+    """Dog and sofa take turns at being best; what was kept stays, unless the other one is much better."""
+    close = features(left=np.array([1.0, 0.98, 0, 0, 0]), right=np.array([1.0, 0.2, 0, 0, 0]))
+    labels = [
+        region.label
+        for region in name_regions(
+            two,
+            close,
+            VOCABULARY,
+            CANDIDATES,
+            logit_scale=10,
+            min_confidence=0.1,
+            runners_up=2,
+            kept=["sofa"],
+            keep=0.5,
+        )
+    ]
+    assert [label.name for label in labels] == ["sofa", "dog"]
+    assert labels[0].confidence < labels[0].runners_up[0][1]
+    assert [label.runners_up[0][0] for label in labels] == ["dog", "sofa"]
+
+
 def extended(
     class_map: IntArray, found: Regions, regions: tuple[Region, ...], known: tuple[str, ...]
 ) -> tuple[npt.NDArray[Any], tuple[str, ...]]:

@@ -16,7 +16,7 @@ from vl_anomaly_ros.engine.bundle import MASK_STRIDE, Bundle, default_bundle, lo
 from vl_anomaly_ros.engine.preprocess import Letterbox
 from vl_anomaly_ros.engine.terms import BankTerms, Terms, bank_with, terms_of
 from vl_anomaly_ros.errors import DataError, EngineError, VlAnomalyError
-from vl_anomaly_ros.text.bank import TextBank, TextBankBuilder
+from vl_anomaly_ros.text.bank import TextBank, TextBankBuilder, extended
 from vl_anomaly_ros.text.tokenizer import Tokenizer
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.types import ByteArray, FloatArray, IntArray, check_array
@@ -43,6 +43,9 @@ class Scores:
         class_map: (h, w) int32, most probable known class.
         clip_features: (D, hc, wc) float32.
         lexicon: the vocabulary that was used.
+        terms: of the score.
+        letterbox: how the image lies in the network's input.
+        features: what the head was given, padding included.
     """
 
     score: FloatArray
@@ -50,6 +53,9 @@ class Scores:
     class_map: IntArray
     clip_features: FloatArray
     lexicon: Lexicon
+    terms: Terms
+    letterbox: Letterbox
+    features: VisualOutput
 
 
 class Engine:
@@ -152,7 +158,32 @@ class Engine:
             class_map=letterbox.crop(output.class_map),
             clip_features=letterbox.crop_features(features.clip_features),
             lexicon=lexicon,
+            terms=terms,
+            letterbox=letterbox,
+            features=features,
         )
+
+    def segment(self, scores: Scores, words: Sequence[str]) -> IntArray:
+        """Segment an image once more, with candidates as further classes.
+
+        Args:
+            scores: of the image, before the next one is run.
+            words: candidates of the vocabulary that the image was judged by.
+
+        Returns:
+            (h, w) int32: the known classes, then `words`.
+
+        Raises:
+            EngineError: as `run`.
+        """
+        lexicon = scores.lexicon
+        chosen = [lexicon.vocabulary.candidates.index(word) for word in words]
+        bank = extended(self._bank(lexicon, scores.terms.bank), chosen)
+        output = self.backend.head(scores.features, bank, scores.terms.head_settings())
+        known, classes = len(lexicon.vocabulary.known), len(lexicon.vocabulary.class_names)
+        self._check_output(output, classes + len(words))
+        class_map = scores.letterbox.crop(output.class_map)
+        return np.where(class_map < known, class_map, class_map - (classes - known)).astype(np.int32)
 
     def close(self) -> None:
         """Free the backend; `run` then raises `EngineError`."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from vl_anomaly_ros.config import MethodConfig
+from vl_anomaly_ros.config import MethodConfig, NamingConfig
 from vl_anomaly_ros.engine.backend import HeadSettings
 from vl_anomaly_ros.engine.calibration import Calibration
 from vl_anomaly_ros.text.bank import TextBank
@@ -77,12 +77,13 @@ class _Method:
     clip_dense_weight: float | None = None
     ensemble_weight: float = 0.0
     ood_prompts: bool = True
+    growth: bool = False
 
 
 _METHODS: Mapping[str, _Method] = {
     "vl_anomaly": _Method(),
     "vl4ad": _Method(ensemble_weight=1.0),
-    "clipomaly": _Method(source_weights=(0.0, 0.0, 1.0), clip_dense_weight=1.0, ood_prompts=False),
+    "clipomaly": _Method(source_weights=(0.0, 0.0, 1.0), clip_dense_weight=1.0, ood_prompts=False, growth=True),
 }
 
 
@@ -112,6 +113,11 @@ def terms_of(config: MethodConfig, calibration: Calibration) -> Terms:
             learned_prompts=config.learned_prompts,
         ),
     )
+
+
+def growth_wanted(naming: NamingConfig, method: MethodConfig) -> bool:
+    """Whether names that images suggest are added to the vocabulary: as the settings say, or else the method."""
+    return naming.growth == "on" or (naming.growth == "method" and _METHODS[method.name].growth)
 
 
 def bank_with(terms: BankTerms, bank: TextBank) -> TextBank:

@@ -7,7 +7,7 @@ candidate that matches its mask-pooled CLIP features best.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numba
 import numpy as np
@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from vl_anomaly_ros.compiled import array, kernel, view
 from vl_anomaly_ros.perception.areas import IndexArray, cell_of, grid
+from vl_anomaly_ros.perception.growth import NOTHING, Fine
 from vl_anomaly_ros.perception.regions import Regions, paint
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.types import AnomalyLabel, DoubleArray, FloatArray, IntArray, NameSource, Region, check_array
@@ -32,6 +33,8 @@ def name_regions(
     logit_scale: float,
     min_confidence: float,
     runners_up: int,
+    kept: Collection[str] = (),
+    keep: float = 1.0,
 ) -> tuple[Region, ...]:
     """The regions with their labels.
 
@@ -47,6 +50,8 @@ def name_regions(
         logit_scale: CLIP's factor from cosine to logit.
         min_confidence: 0..1.
         runners_up: how many of the next best names are kept.
+        kept: names that go before others, so that a region's name does not change from image to image.
+        keep: least share of the best name's confidence that such a name must have.
 
     Raises:
         DataError: `candidates` do not fit the vocabulary or the features.
@@ -62,7 +67,7 @@ def name_regions(
         if region.merged > 1:
             named.append(region)
             continue
-        ranked = tuple((words[place], share) for place, share in zip(places, shares))
+        ranked = _kept_first([(words[place], share) for place, share in zip(places, shares)], kept, keep)
         label = _label(ranked, vocabulary, min_confidence, runners_up)
         # As `dataclasses.replace` does, in a third of the time.
         of_region = (region.id, region.bbox, region.area_px, region.centroid_px, region.probability, region.sources)
@@ -193,38 +198,61 @@ def _best(
     return best, confidences
 
 
-def extended_names(named: Sequence[Region], known_names: tuple[str, ...]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def extended_names(
+    named: Sequence[Region], known_names: tuple[str, ...], added_words: tuple[str, ...] = ()
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """Names of the classes of an image: the known ones, then its anomalies'; and the class index of each region.
+
+    Words that were added to the vocabulary, and that some of its pixels are, come last.
 
     An anomaly never takes the index of a known class, even if they share a name. Regions without a name are
     "unknown".
     """
     names = [region.label.name or UNNAMED for region in named]
-    added = tuple(dict.fromkeys(names))
+    added = tuple(dict.fromkeys([*names, *added_words]))
     return (*known_names, *added), tuple(len(known_names) + added.index(name) for name in names)
 
 
 def extended_segmentation(
-    class_map: IntArray, regions: Regions, named: Sequence[Region], known_names: tuple[str, ...]
+    class_map: IntArray, regions: Regions, named: Sequence[Region], known_names: tuple[str, ...], fine: Fine = NOTHING
 ) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
-    """Class index of each pixel of the image, with that of its region where it lies in one.
+    """Class index of each pixel of the image, with that of its region, or of the word it is, where it lies in one.
 
     Args:
         class_map: (h, w) int32 known class indices, at mask resolution.
         regions: of the image.
         named: the same regions with their labels.
         known_names: names of the known classes.
+        fine: which added words pixels of regions are.
 
     Returns:
         (H, W) uint8, or uint16 where there are more than 256 names.
     """
-    class_names, class_indices = extended_names(named, known_names)
+    class_names, class_indices = extended_names(named, known_names, fine.words)
     small = class_map.astype(np.uint8 if len(class_names) <= 256 else np.uint16)
     height, width = regions.instances.shape
     columns, rows = cell_of(width, class_map.shape[1]), cell_of(height, class_map.shape[0])
     segmentation = small.take(columns, axis=1).take(rows, axis=0)
     paint(segmentation, regions.runs, regions.starts, np.array(class_indices, np.int64))
+    if fine.words:
+        places = fine.places.take(columns, axis=1).take(rows, axis=0)
+        inside = (places >= 0) & (regions.instances > 0)
+        # Looked for behind the known classes: an anomaly never takes the index of one, even if they share a name.
+        index = [class_names.index(word, len(known_names)) for word in fine.words]
+        segmentation[inside] = np.array(index, segmentation.dtype)[places[inside]]
     return segmentation
+
+
+def _kept_first(ranked: list[tuple[str, float]], kept: Collection[str], keep: float) -> tuple[tuple[str, float], ...]:
+    """The best of the kept names moved to the front, where it is good enough.
+
+    >>> _kept_first([("dog", 0.5), ("sheep", 0.4), ("cow", 0.1)], {"sheep"}, keep=0.7)
+    (('sheep', 0.4), ('dog', 0.5), ('cow', 0.1))
+    """
+    for item in ranked:
+        if item[0] in kept and item[1] >= keep * ranked[0][1]:
+            return (item, *(other for other in ranked if other is not item))
+    return tuple(ranked)
 
 
 def _label(

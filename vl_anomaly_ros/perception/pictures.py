@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from vl_anomaly_ros.perception.growth import NOTHING, Fine
 from vl_anomaly_ros.perception.naming import extended_segmentation
 from vl_anomaly_ros.perception.regions import Regions
 from vl_anomaly_ros.perception.upsampling import upsampled
@@ -25,6 +26,7 @@ class PicturesOnDemand:
         found: the regions.
         named: the same regions with their labels.
         known_names: names of the known classes.
+        fine: which added words pixels of regions are.
     """
 
     coarse_probability: FloatArray
@@ -32,6 +34,7 @@ class PicturesOnDemand:
     found: Regions
     named: tuple[Region, ...]
     known_names: tuple[str, ...]
+    fine: Fine = NOTHING
 
     @cached_property
     def probability(self) -> FloatArray:
@@ -52,4 +55,4 @@ class PicturesOnDemand:
     @cached_property
     def segmentation(self) -> npt.NDArray[np.uint8] | npt.NDArray[np.uint16]:
         """(H, W) class indices."""
-        return extended_segmentation(self.class_map, self.found, self.named, self.known_names)
+        return extended_segmentation(self.class_map, self.found, self.named, self.known_names, self.fine)

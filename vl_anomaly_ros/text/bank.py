@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -122,6 +122,34 @@ class TextBankBuilder:
                 raise EngineError(f"text encoder: expected a unit vector for {text!r}, got length {length:g}")
         self._cache = {text: fresh[text] if text in fresh else self._cache[text] for text in wanted}
         return self._cache
+
+
+def extended(bank: TextBank, chosen: Sequence[int]) -> TextBank:
+    """The bank with candidates as further classes at the end, each known and a group of its own.
+
+    They have one hand-written row and no learned one; the detector knows none of them.
+
+    Args:
+        bank: of a vocabulary.
+        chosen: indices of candidates.
+    """
+    count = len(chosen)
+    rows = np.zeros((count, *bank.text_bank.shape[1:]), np.float32)
+    rows[:, 0] = bank.candidates[list(chosen)]
+    clip_rows = np.zeros((count, bank.clip_mask.shape[1]), np.float32)
+    clip_rows[:, 0] = 1
+    groups, classes = bank.group_matrix.shape
+    group_matrix = np.zeros((groups + count, classes + count), np.float32)
+    group_matrix[:groups, :classes] = bank.group_matrix
+    group_matrix[groups:, classes:] = np.eye(count)
+    return replace(
+        bank,
+        text_bank=np.concatenate([bank.text_bank, rows]),
+        aligned_mask=np.concatenate([bank.aligned_mask, np.zeros_like(clip_rows)]),
+        clip_mask=np.concatenate([bank.clip_mask, clip_rows]),
+        group_matrix=group_matrix,
+        detector_matrix=np.pad(bank.detector_matrix, ((0, count), (0, 0))),
+    )
 
 
 def group_matrix(vocabulary: Vocabulary) -> FloatArray:
