@@ -148,7 +148,8 @@ class Pipeline:
         return self._growth.look(
             stamp_ns,
             regions,
-            score_map.probability < threshold,
+            score_map.probability,
+            threshold,
             scores.lexicon.vocabulary,
             scores.lexicon.bank,
             config.naming,

@@ -17,7 +17,7 @@ from vl_anomaly_ros.types import AnomalyLabel, IntArray, NameSource, Region
 
 VOCABULARY = Vocabulary((KnownClass("road"), KnownClass("car")), ("animal",), ("dog", "sofa", "automobile", "animal"))
 SECOND = 1_000_000_000
-NORMAL = np.array([[True] * 10, [True] * 10, [False] * 10])
+PROBABILITY = np.array([[0.1] * 10, [0.2] * 10, [0.4] * 5 + [0.6] * 5], np.float32)
 
 
 def bank() -> TextBank:
@@ -53,15 +53,17 @@ class Camera:
     def segment(self, words: Sequence[str]) -> IntArray:
         """The whole last row is the last word; of the first, as many pixels as wished."""
         self.asked.append(tuple(words))
-        class_map = np.zeros(NORMAL.shape, np.int32)
+        class_map = np.zeros(PROBABILITY.shape, np.int32)
         class_map[2] = class_map[0, : self.takes] = len(VOCABULARY.known) + len(words) - 1
         return class_map
 
     def sees(self, *names: str, approved: bool = False, after_s: int = 1) -> tuple[str, ...]:
         self.second += after_s
         named = [region(name, approved=approved) for name in names]
-        fine = self.growth.look(self.second * SECOND, named, NORMAL, VOCABULARY, self.bank, self.config, self.segment)
-        assert np.all((fine.places >= 0) <= ~NORMAL)
+        fine = self.growth.look(
+            self.second * SECOND, named, PROBABILITY, 0.5, VOCABULARY, self.bank, self.config, self.segment
+        )
+        assert np.all((fine.places >= 0) <= (PROBABILITY >= 0.5))
         return fine.words
 
 
@@ -72,11 +74,13 @@ def test_a_name_is_added_once_enough_images_suggested_it() -> None:
     assert camera.growth.words == ("dog",)
 
 
-def test_the_pixels_of_a_word_lie_where_no_known_class_explains_them() -> None:
+def test_the_pixels_of_a_word_are_anomalous_ones() -> None:
     camera = Camera(min_images=1, max_takeover=0.5)
-    camera.takes = 3
-    fine = camera.growth.look(SECOND, [region("dog")], NORMAL, VOCABULARY, BANK, camera.config, camera.segment)
-    np.testing.assert_array_equal(fine.places, np.where(NORMAL, -1, 0))
+    camera.takes = 3  # and what is neither explained well nor anomalous
+    fine = camera.growth.look(
+        SECOND, [region("dog")], PROBABILITY, 0.5, VOCABULARY, BANK, camera.config, camera.segment
+    )
+    np.testing.assert_array_equal(fine.places, np.where(PROBABILITY >= 0.5, 0, -1))
 
 
 def test_without_names_nothing_is_segmented_again() -> None:

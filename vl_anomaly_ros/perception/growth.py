@@ -19,7 +19,7 @@ import numpy as np
 from vl_anomaly_ros.config import NamingConfig
 from vl_anomaly_ros.text.bank import TextBank
 from vl_anomaly_ros.text.vocabulary import Vocabulary
-from vl_anomaly_ros.types import BoolArray, FloatArray, IntArray, Region
+from vl_anomaly_ros.types import FloatArray, IntArray, Region
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +77,8 @@ class Growth:
         self,
         stamp_ns: int,
         named: Sequence[Region],
-        normal: BoolArray,
+        probability: FloatArray,
+        threshold: float,
         vocabulary: Vocabulary,
         bank: TextBank,
         config: NamingConfig,
@@ -88,7 +89,8 @@ class Growth:
         Args:
             stamp_ns: of the image. One that lies back (a recording played again) forgets everything.
             named: the image's regions with their labels.
-            normal: (h, w) what a known class explains well: the pixels below the anomaly threshold.
+            probability: (h, w) float32 anomaly probability, at mask resolution.
+            threshold: from which a pixel is anomalous. Below half of it a known class explains the pixel well.
             vocabulary: in use; when it is replaced, everything is forgotten.
             bank: of that vocabulary, complete.
             config: the guards.
@@ -106,7 +108,8 @@ class Growth:
         if not words:
             return NOTHING
         places = segment(words) - len(vocabulary.known)
-        taken = np.bincount(places[normal & (places >= 0)], minlength=len(words)) / max(int(normal.sum()), 1)
+        explained = probability < threshold / 2
+        taken = np.bincount(places[explained & (places >= 0)], minlength=len(words)) / max(int(explained.sum()), 1)
         with self._lock:
             for word, share in list(zip(words, taken))[len(grown) :]:
                 if share > config.growth_max_takeover:
@@ -116,7 +119,7 @@ class Growth:
                     self._seen[word].grown = True
                     logger.info("%r is added to what images are segmented into", word)
             allowed = np.array([self._seen[word].grown for word in words])
-        found = (places >= 0) & ~normal
+        found = (places >= 0) & (probability >= threshold)
         found[found] = allowed[places[found]]
         present, index = np.unique(places[found], return_inverse=True)
         fine = np.full(places.shape, -1, np.int32)
