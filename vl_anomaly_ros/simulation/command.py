@@ -12,13 +12,16 @@ from vl_anomaly_ros.console import Progress, say
 
 from .drive import generate_drive
 from .drive_settings import DriveSettings, demo_settings
+from .hard_looks import HARD_LOOKS
 from .images import generate_images
 from .looks import LOOKS
-from .places import STYLES
+from .places import HARD_STYLES, STYLES
 
 EPILOG = """examples:
   vl-anomaly simulate images --out data/train --count 2000 --seed 2 --workers 2
   vl-anomaly simulate images --out data/test --count 200 --seed 9 --anomalies seen
+  vl-anomaly simulate images --out data/hard --count 2000 --seed 3 --world hard --workers 2
+  vl-anomaly simulate images --out data/fog --count 200 --seed 5 --world hard --looks fog rain --styles motorway
   vl-anomaly simulate drive --out data/drive --seed 4
   vl-anomaly simulate drive --out data/drive --seed 4 --lidar-beams 64 --truth-masks
   vl-anomaly simulate drive --out data/demo --preset demo
@@ -39,6 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     images.add_argument("--width", type=int, default=512, help="pixels (default 512)")
     images.add_argument("--height", type=int, default=256, help="pixels (default 256)")
     images.add_argument("--views-per-scene", type=int, default=10, help="pictures of one scene (default 10)")
+    images.add_argument(
+        "--world", choices=("standard", "hard"), default="standard", help="how difficult (default standard)"
+    )
+    images.add_argument("--looks", nargs="+", default=[], metavar="LOOK", help="light and weather to draw from; "
+                        f"standard: {', '.join(LOOKS)}; hard: {', '.join(HARD_LOOKS)} (default: all)")  # fmt: skip
+    images.add_argument("--styles", nargs="+", default=[], metavar="STYLE", help="surroundings to draw from; "
+                        f"standard: {', '.join(STYLES)}; hard: {', '.join(HARD_STYLES)} (default: all)")  # fmt: skip
     images.add_argument("--workers", type=int, default=1, help="processes (default 1)")
     drive = forms.add_parser("drive", help="a ROS 2 bag (MCAP) with the truth beside it")
     drive.add_argument("--out", type=Path, required=True, help="folder to make; must not exist")
@@ -86,6 +96,9 @@ def _images(args: argparse.Namespace) -> int:
             height=args.height,
             views_per_scene=args.views_per_scene,
             workers=args.workers,
+            world=args.world,
+            looks=args.looks,
+            styles=args.styles,
             progress=progress.update,
         )
     say(f"{args.count} pictures: {path}")

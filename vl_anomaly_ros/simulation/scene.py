@@ -158,6 +158,14 @@ class ReferenceLine:
         y = np.interp(s, self.s_m, self.y_m) + d * np.cos(heading)
         return np.stack([x, y, z], axis=-1)
 
+    def locate(self, point_m: FloatArray) -> tuple[float, float]:
+        """Arc length and offset to the left of a world point (2,) near the road."""
+        points = self.place(self.s_m, 0.0)[:, :2]
+        index = int(np.hypot(*(points - point_m).T).argmin())
+        offset, heading = point_m - points[index], float(self.heading_rad[index])
+        along = offset[0] * np.cos(heading) + offset[1] * np.sin(heading)
+        return float(self.s_m[index] + along), float(offset[1] * np.cos(heading) - offset[0] * np.sin(heading))
+
 
 @dataclass(frozen=True)
 class CrossSection:

@@ -34,6 +34,7 @@ class Roadside:
         self.kerb_m = {1: section.half_left_m, -1: section.half_right_m}
 
     def add(self, name: str, variant: str, shape: Shape, s_m: float, d_m: float, *, yaw_rad: float = 0.0) -> None:
+        """Stand a known thing at arc length `s_m` and offset `d_m`, turned by `yaw_rad` from the road's heading."""
         line = self.scene.line
         position = line.place(s_m, d_m, self.scene.section.height(d_m))
         self.scene.objects.append(
@@ -50,6 +51,7 @@ class Roadside:
         )
 
     def fill(self) -> None:
+        """Place what stands along every road of the place."""
         for side in (1, -1):
             self._fences(side)
             self._buildings(side)
@@ -115,7 +117,8 @@ class Roadside:
         ):  # fmt: skip
             for s in rng.uniform(0, self.length_m, rng.poisson(per_100_m * self.length_m / 100)):
                 variant, shape = build(rng)
-                d = self.edge_m[side] + place.plants_from_m + float(rng.exponential(reach / 3)) + 0.25 * float(shape.size_m[1])
+                beside = float(rng.exponential(reach / 3))
+                d = self.edge_m[side] + place.plants_from_m + beside + 0.25 * float(shape.size_m[1])
                 self.add("vegetation", variant, shape, float(s), side * d, yaw_rad=float(rng.uniform(0, 6.28)))
 
     def _parked(self, side: int) -> None:
