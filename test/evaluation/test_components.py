@@ -9,7 +9,7 @@ import pytest
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.components import THRESHOLDS, TRACKS, ComponentFigures, ComponentMetrics, Track
 
-ANOMALY_TRACK, OBSTACLE_TRACK = TRACKS["anomaly_track"], TRACKS["obstacle_track"]
+ANOMALY_TRACK, OBSTACLE_TRACK = TRACKS["AnomalyTrack"], TRACKS["ObstacleTrack"]
 Box = tuple[int, int, int, int]  # y0, y1, x0, x1; ends exclusive
 
 

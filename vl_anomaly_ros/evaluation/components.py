@@ -43,7 +43,7 @@ class Track:
     min_true_px: int
 
 
-TRACKS = {"anomaly_track": Track(500, 100), "obstacle_track": Track(50, 10)}
+TRACKS = {"AnomalyTrack": Track(500, 100), "ObstacleTrack": Track(50, 10)}
 
 
 @dataclass(frozen=True)
