@@ -153,6 +153,15 @@ class NamingConfig:
         -1.0, "A name less certain is not given; -1: the bundle's", minimum=-1.0, maximum=1.0
     )
     runners_up: int = setting(3, "How many of the next best names are kept", minimum=0, maximum=20)
+    strategy: str = setting(
+        "dictionary",
+        "Where names come from: the vocabulary's candidates, what a tagger sees in the image, or both",
+        choices=("dictionary", "tagger", "both"),
+    )
+    tagger: str = setting("", "Folder of the tagger; empty: there is none", read_only=True)
+    max_tags: int = setting(
+        32, "At most so many words of a tagger for an image, the best ones", minimum=1, maximum=4096
+    )
     growth: str = setting(
         "method",
         "Whether names that images suggest are added to the classes of the segmentation (method: with clipomaly)",
@@ -296,6 +305,10 @@ class Config:
             raise ConfigError(f"method.source_weights: expected 3 numbers or none, got {len(weights)}")
         if weights and sum(weights) <= 0:
             raise ConfigError("method.source_weights: expected a positive sum, got 0; raise one weight")
+        if self.naming.strategy != "dictionary" and not self.naming.tagger:
+            raise ConfigError(
+                f"naming.strategy: expected dictionary where naming.tagger names no folder, got {self.naming.strategy}"
+            )
         for name in ("clip_dense_weight", "ensemble_weight"):
             if -1 < getattr(self.method, name) < 0:
                 raise ConfigError(f"method.{name}: expected -1 or 0 to 1, got {getattr(self.method, name)}")

@@ -14,6 +14,7 @@ from vl_anomaly_ros.config import Config, EngineConfig, described
 from vl_anomaly_ros.cores import keep_to_half
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.engine import Engine, Scores
+from vl_anomaly_ros.engine.tagger import Suggestions
 from vl_anomaly_ros.engine.terms import growth_wanted, terms_of
 from vl_anomaly_ros.errors import BundleError, ConfigError, DataError, EngineError, VlAnomalyError
 from vl_anomaly_ros.geometry.scene import Scene, prepare
@@ -23,6 +24,7 @@ from vl_anomaly_ros.perception.naming import extended_names, name_regions
 from vl_anomaly_ros.perception.pictures import PicturesOnDemand
 from vl_anomaly_ros.perception.regions import find_regions
 from vl_anomaly_ros.perception.scoring import score_map_of
+from vl_anomaly_ros.text.bank import Candidates
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.types import Frame, FrameResult, Region, ScoreMap, Timing
 
@@ -39,7 +41,7 @@ class Pipeline:
         make_engine: makes the engine that `config.engine` describes; the pipeline closes it.
 
     Raises:
-        BundleError: the bundle is absent, incomplete or altered.
+        BundleError: the bundle or the tagger is absent, incomplete or altered.
         EngineError: the backend cannot run it.
 
     Example:
@@ -54,6 +56,7 @@ class Pipeline:
         self._engine = make_engine(config.engine)
         self._failures = 0
         self._growth = Growth()
+        self._suggestions = Suggestions(config.naming, self._engine.words, config.engine.threads)
         self._beside = ThreadPoolExecutor(1, "vl_anomaly_inputs", initializer=partial(keep_to_half, 1))
 
     def process(self, frame: Frame, complete: Callable[[Frame], Frame] = lambda frame: frame) -> FrameResult:
@@ -106,18 +109,19 @@ class Pipeline:
             max_regions=config.regions.max_regions,
         )
         vocabulary, growing = scores.lexicon.vocabulary, growth_wanted(config.naming, config.method)
+        candidates = self._suggestions.of(frame.image, vocabulary, scores.lexicon.bank, config.naming)
         regions = name_regions(
             found,
             score_map.clip_features,
             vocabulary,
-            scores.lexicon.bank.candidates,
+            candidates,
             logit_scale=self.bundle.logit_scale,
             min_confidence=_setting_or(config.naming.min_confidence, calibration.min_name_confidence),
             runners_up=config.naming.runners_up,
             kept=self._growth.words if growing else (),
             keep=config.naming.growth_keep,
         )
-        fine = self._grown(frame.stamp_ns, regions, score_map, scores, config) if growing else NOTHING
+        fine = self._grown(frame.stamp_ns, regions, candidates, score_map, scores, config) if growing else NOTHING
         class_names, _ = extended_names(regions, vocabulary.known_names, fine.words)
         waits = perf_counter()
         frame, scene = inputs.result()
@@ -141,7 +145,13 @@ class Pipeline:
         )
 
     def _grown(
-        self, stamp_ns: int, regions: tuple[Region, ...], score_map: ScoreMap, scores: Scores, config: Config
+        self,
+        stamp_ns: int,
+        regions: tuple[Region, ...],
+        candidates: Candidates,
+        score_map: ScoreMap,
+        scores: Scores,
+        config: Config,
     ) -> Fine:
         """The image's pixels that are words which images have added to the vocabulary."""
         threshold = _setting_or(config.regions.threshold, self.bundle.calibration.threshold)
@@ -152,6 +162,7 @@ class Pipeline:
             threshold,
             scores.lexicon.vocabulary,
             scores.lexicon.bank,
+            candidates,
             config.naming,
             lambda words: self._with_engine(lambda engine: engine.segment(scores, words)),
         )

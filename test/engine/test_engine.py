@@ -114,11 +114,11 @@ def test_merging_classes_is_a_run_time_input(engine: Engine) -> None:
 def test_candidates_can_be_segmented_without_encoding_anything(engine: Engine, backend: Tampered) -> None:
     image = picture()
     scores, backend.texts = engine.run(image), 0
-    class_map = engine.segment(scores, ["sofa", "dog"])
+    class_map = engine.segment(scores, engine.lexicon.bank.candidates[[1, 0]])  # sofa and dog
     assert backend.texts == 0
     at = {name: class_map[h, w] for name, (h, w) in {"red": (5, 4), "magenta": (5, 12), "sky": (0, 8)}.items()}
     assert at == {"red": 4, "magenta": 3, "sky": 2}
-    np.testing.assert_array_equal(engine.segment(scores, []), scores.class_map)
+    np.testing.assert_array_equal(engine.segment(scores, np.zeros((0, 8), np.float32)), scores.class_map)
     np.testing.assert_array_equal(engine.run(image).score, scores.score)
 
 

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,9 @@ import pytest
 
 from vl_anomaly_ros.config import Config, NamingConfig, with_values
 from vl_anomaly_ros.perception.growth import Growth
-from vl_anomaly_ros.text.bank import TextBank
+from vl_anomaly_ros.text.bank import Candidates, TextBank
 from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
-from vl_anomaly_ros.types import AnomalyLabel, IntArray, NameSource, Region
+from vl_anomaly_ros.types import AnomalyLabel, FloatArray, IntArray, NameSource, Region
 
 VOCABULARY = Vocabulary((KnownClass("road"), KnownClass("car")), ("animal",), ("dog", "sofa", "automobile", "animal"))
 SECOND = 1_000_000_000
@@ -30,6 +29,7 @@ def bank() -> TextBank:
 
 
 BANK = bank()
+CANDIDATES = Candidates(VOCABULARY.candidates, BANK.candidates)
 
 
 def region(name: str, *, approved: bool = False) -> Region:
@@ -50,8 +50,9 @@ class Camera:
         self.takes = 0  # pixels that a known class explains well and yet the last word takes
         self.bank = BANK
 
-    def segment(self, words: Sequence[str]) -> IntArray:
+    def segment(self, rows: FloatArray) -> IntArray:
         """The whole last row is the last word; of the first, as many pixels as wished."""
+        words = [VOCABULARY.candidates[int((BANK.candidates @ row).argmax())] for row in rows]
         self.asked.append(tuple(words))
         class_map = np.zeros(PROBABILITY.shape, np.int32)
         class_map[2] = class_map[0, : self.takes] = len(VOCABULARY.known) + len(words) - 1
@@ -61,7 +62,7 @@ class Camera:
         self.second += after_s
         named = [region(name, approved=approved) for name in names]
         fine = self.growth.look(
-            self.second * SECOND, named, PROBABILITY, 0.5, VOCABULARY, self.bank, self.config, self.segment
+            self.second * SECOND, named, PROBABILITY, 0.5, VOCABULARY, self.bank, CANDIDATES, self.config, self.segment
         )
         assert np.all((fine.places >= 0) <= (PROBABILITY >= 0.5))
         return fine.words
@@ -78,7 +79,7 @@ def test_the_pixels_of_a_word_are_anomalous_ones() -> None:
     camera = Camera(min_images=1, max_takeover=0.5)
     camera.takes = 3  # and what is neither explained well nor anomalous
     fine = camera.growth.look(
-        SECOND, [region("dog")], PROBABILITY, 0.5, VOCABULARY, BANK, camera.config, camera.segment
+        SECOND, [region("dog")], PROBABILITY, 0.5, VOCABULARY, BANK, CANDIDATES, camera.config, camera.segment
     )
     np.testing.assert_array_equal(fine.places, np.where(PROBABILITY >= 0.5, 0, -1))
 

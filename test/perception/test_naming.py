@@ -20,11 +20,13 @@ from vl_anomaly_ros.perception.naming import (
     pooled_features,
 )
 from vl_anomaly_ros.perception.regions import Regions, find_regions
+from vl_anomaly_ros.text.bank import Candidates
 from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
 from vl_anomaly_ros.types import AnomalyLabel, FloatArray, IntArray, NameSource, Region, ScoreMap
 
 VOCABULARY = Vocabulary((KnownClass("road", synonyms=("street",)),), ("animal",), ("dog", "sofa", "animal", "street"))
-CANDIDATES = np.eye(4, 5, dtype=np.float32)
+ROWS = np.eye(4, 5, dtype=np.float32)
+CANDIDATES = Candidates(VOCABULARY.candidates, ROWS)
 
 
 def regions_of(instances: IntArray) -> Regions:
@@ -141,12 +143,11 @@ def test_runners_up_follow_in_order_and_number(two: Regions) -> None:
 
 @pytest.mark.parametrize(("min_confidence", "names"), [(0.1, ["sofa"]), (0.99, ["dog", "sofa"])])
 def test_a_short_dictionary_is_all_runners_up(two: Regions, min_confidence: float, names: list[str]) -> None:
-    short = replace(VOCABULARY, candidates=("dog", "sofa"))
     label = name_regions(
         two,
         features(unit(0), unit(1)),
-        short,
-        CANDIDATES[:2],
+        VOCABULARY,
+        Candidates(("dog", "sofa"), ROWS[:2]),
         logit_scale=1,
         min_confidence=min_confidence,
         runners_up=9,
@@ -154,14 +155,14 @@ def test_a_short_dictionary_is_all_runners_up(two: Regions, min_confidence: floa
     assert [name for name, _ in label.runners_up] == names
 
 
-@pytest.mark.parametrize("candidates", [CANDIDATES[:3], CANDIDATES[:, :4], np.eye(4, 6, dtype=np.float32)])
-def test_candidates_that_do_not_fit_are_refused(two: Regions, candidates: FloatArray) -> None:
+@pytest.mark.parametrize("rows", [ROWS[:3], ROWS[:, :4], np.eye(4, 6, dtype=np.float32)])
+def test_candidates_that_do_not_fit_are_refused(two: Regions, rows: FloatArray) -> None:
     with pytest.raises(DataError, match="candidates: expected 4x5 float32"):
         name_regions(
             two,
             features(unit(0), unit(1)),
             VOCABULARY,
-            candidates,
+            Candidates(VOCABULARY.candidates, rows),
             logit_scale=1,
             min_confidence=0,
             runners_up=1,
@@ -177,8 +178,8 @@ def test_confidence_is_the_softmax_over_all_candidates(two: Regions, number: int
     clip_features = rng.normal(size=(7, 3, 5)).astype(np.float32)
     logits = 13 * pooled_features(two, clip_features) @ rows.T.astype(np.float64)
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    vocabulary = replace(VOCABULARY, candidates=words)
-    found = name_regions(two, clip_features, vocabulary, rows, logit_scale=13, min_confidence=0, runners_up=3)
+    candidates = Candidates(words, rows)
+    found = name_regions(two, clip_features, VOCABULARY, candidates, logit_scale=13, min_confidence=0, runners_up=3)
     for region, confidences in zip(found, expected):
         order = np.argsort(-confidences, kind="stable")[:4]
         ranked = ((region.label.name, region.label.confidence), *region.label.runners_up)
@@ -196,8 +197,8 @@ def test_without_a_dictionary_nothing_is_named(two: Regions) -> None:
     result = name_regions(
         two,
         features(unit(0), unit(1)),
-        Vocabulary((KnownClass("road"),)),
-        np.zeros((0, 5), np.float32),
+        VOCABULARY,
+        Candidates((), np.zeros((0, 5), np.float32)),
         logit_scale=10,
         min_confidence=0,
         runners_up=3,

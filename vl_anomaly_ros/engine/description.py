@@ -21,18 +21,20 @@ class Description:
     Args:
         values: as YAML gives them.
         prefix: section, for messages.
+        file: its name, for messages.
 
     Raises:
         BundleError: `values` is no mapping; each method: its value is absent or cannot be used.
     """
 
-    def __init__(self, values: Any, prefix: str = "") -> None:
+    def __init__(self, values: Any, prefix: str = "", file: str = "bundle.yaml") -> None:
         if not isinstance(values, Mapping):
             raise BundleError(
-                f"bundle.yaml: {prefix}expected a mapping, got {type(values).__name__}; export the bundle again"
+                f"{file}: {prefix}expected a mapping, got {type(values).__name__}; export the bundle again"
             )
         self._values = values
         self._prefix = prefix
+        self._file = file
 
     def get(self, key: str) -> Any:
         """The plain value, None where there is none."""
@@ -41,7 +43,7 @@ class Description:
     def refuse(self, key: str, expected: str) -> BundleError:
         """What to raise for a wrong value."""
         return BundleError(
-            f"bundle.yaml: {self._prefix}{key}: expected {expected}, got {brief(self.get(key))}; "
+            f"{self._file}: {self._prefix}{key}: expected {expected}, got {brief(self.get(key))}; "
             "export the bundle again"
         )
 
@@ -100,6 +102,21 @@ class Description:
         if not all(0 <= v <= 1 and not (positive and v == 0) for v in value):
             raise self.refuse(key, "numbers from 0 to 1" + (", none of them 0" if positive else ""))
         return (float(value[0]), float(value[1]), float(value[2]))
+
+    def flag(self, key: str) -> bool:
+        """Yes or no."""
+        value = self.get(key)
+        if not isinstance(value, bool):
+            raise self.refuse(key, "true or false")
+        return value
+
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        """So many numbers from 0 to 1; one number stands for all."""
+        value = self.get(key)
+        values = value if isinstance(value, list) else [value] * count
+        if len(values) != count or not all(type(v) in (int, float) and 0 <= v <= 1 for v in values):
+            raise self.refuse(key, f"a number from 0 to 1, or {count} of them")
+        return tuple(float(v) for v in values)
 
     def figures(self, key: str) -> Mapping[str, Any]:
         """A section for people; empty where there is none."""

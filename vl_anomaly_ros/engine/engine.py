@@ -163,12 +163,20 @@ class Engine:
             features=features,
         )
 
-    def segment(self, scores: Scores, words: Sequence[str]) -> IntArray:
-        """Segment an image once more, with candidates as further classes.
+    def words(self, words: Sequence[str]) -> FloatArray:
+        """(N, D) float32 unit rows of words that are not in the vocabulary, as its candidates have them.
+
+        Raises:
+            EngineError: the text encoder failed.
+        """
+        return self._banks.words(words)
+
+    def segment(self, scores: Scores, words: FloatArray) -> IntArray:
+        """Segment an image once more, with words as further classes.
 
         Args:
             scores: of the image, before the next one is run.
-            words: candidates of the vocabulary that the image was judged by.
+            words: (n, D) float32 unit rows.
 
         Returns:
             (h, w) int32: the known classes, then `words`.
@@ -177,8 +185,7 @@ class Engine:
             EngineError: as `run`.
         """
         lexicon = scores.lexicon
-        chosen = [lexicon.vocabulary.candidates.index(word) for word in words]
-        bank = extended(self._bank(lexicon, scores.terms.bank), chosen)
+        bank = extended(self._bank(lexicon, scores.terms.bank), words)
         output = self.backend.head(scores.features, bank, scores.terms.head_settings())
         known, classes = len(lexicon.vocabulary.known), len(lexicon.vocabulary.class_names)
         self._check_output(output, classes + len(words))

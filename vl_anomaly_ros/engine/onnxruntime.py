@@ -55,7 +55,7 @@ class OnnxRuntimeBackend:
     def visual(self, image: ByteArray) -> VisualOutput:
         """Features of a (1, H, W, 3) uint8 RGB network input."""
         names = ["mask_logits", "class_logits", "mask_embeddings", "pixel_embeddings", "clip_features"]
-        return VisualOutput(*_run(self._visual, names, {"image": image}))
+        return VisualOutput(*run_session(self._visual, names, {"image": image}))
 
     def head(self, features: VisualOutput, bank: TextBank, settings: HeadSettings) -> HeadOutput:
         """Scores of features against a text bank."""
@@ -72,12 +72,12 @@ class OnnxRuntimeBackend:
             "detector_matrix": bank.detector_matrix,
             **vars(settings),
         }
-        return HeadOutput(*_run(self._head, ["score", "sources", "class_map"], inputs))
+        return HeadOutput(*run_session(self._head, ["score", "sources", "class_map"], inputs))
 
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
         """(N, D) unit embeddings of (N, L) token ids."""
         batches = [tokens[start : start + _TEXT_BATCH] for start in range(0, len(tokens), _TEXT_BATCH)]
-        return np.concatenate([_run(self._text, ["embeddings"], {"tokens": batch})[0] for batch in batches])
+        return np.concatenate([run_session(self._text, ["embeddings"], {"tokens": batch})[0] for batch in batches])
 
     def close(self) -> None:
         """Free the sessions."""
@@ -100,26 +100,35 @@ def _options(threads: int) -> Any:
     return options
 
 
-def _session(bundle: Bundle, file: str, threads: int) -> Any:
-    content, options, weights = bundle.read(file), _options(threads), data_file(file)
-    data = bundle.read(weights) if weights in bundle.hashes else b""
+def open_session(file: str, content: bytes, threads: int = 0, data: bytes = b"") -> Any:
+    """A session of ONNX Runtime on the CPU.
+
+    Args:
+        file: name of the graph, for messages and for that of its data file.
+        content: the graph, verified.
+        threads: 0: one for each core that this process may use.
+        data: what its data file holds. The runtime itself opens no file, so nobody can exchange what was verified.
+
+    Raises:
+        BundleError: the runtime cannot load it.
+    """
+    options = _options(threads or _usable_cores())
     try:
-        if data:  # given as bytes: the runtime itself opens no file, so nobody can exchange what was verified
-            options.add_external_initializers_from_files_in_memory([weights], [data], [len(data)])
-        session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        if data:
+            options.add_external_initializers_from_files_in_memory([data_file(file)], [data], [len(data)])
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors share no base class
         raise BundleError(
             f"{file}: expected a graph that ONNX Runtime {ort.__version__} can load, got: {error}"
         ) from error
-    check_graph(file, _ports(session.get_inputs()), _ports(session.get_outputs()), bundle)
-    return session
 
 
-def _ports(nodes: Any) -> Ports:
-    return {node.name: (_DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes}
+def run_session(session: Any, outputs: list[str], inputs: dict[str, npt.NDArray[Any]]) -> list[Any]:
+    """The named outputs of a session.
 
-
-def _run(session: Any, outputs: list[str], inputs: dict[str, npt.NDArray[Any]]) -> list[Any]:
+    Raises:
+        EngineError: the runtime failed, or the session is None because it was closed.
+    """
     if session is None:
         raise EngineError("expected an open engine, got a closed one")
     try:
@@ -127,3 +136,15 @@ def _run(session: Any, outputs: list[str], inputs: dict[str, npt.NDArray[Any]]) 
     except Exception as error:
         raise EngineError(f"ONNX Runtime failed: {error}") from error
     return values
+
+
+def _session(bundle: Bundle, file: str, threads: int) -> Any:
+    weights = data_file(file)
+    data = bundle.read(weights) if weights in bundle.hashes else b""
+    session = open_session(file, bundle.read(file), threads, data)
+    check_graph(file, _ports(session.get_inputs()), _ports(session.get_outputs()), bundle)
+    return session
+
+
+def _ports(nodes: Any) -> Ports:
+    return {node.name: (_DTYPES.get(node.type, node.type), tuple(node.shape)) for node in nodes}

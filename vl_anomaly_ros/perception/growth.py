@@ -17,14 +17,14 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vl_anomaly_ros.config import NamingConfig
-from vl_anomaly_ros.text.bank import TextBank
+from vl_anomaly_ros.text.bank import Candidates, TextBank
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.types import FloatArray, IntArray, Region
 
 logger = logging.getLogger(__name__)
 
-Segment = Callable[[Sequence[str]], IntArray]
-"""(h, w) int32 class map of the image with further words: the known classes, then those words."""
+Segment = Callable[[FloatArray], IntArray]
+"""(h, w) int32 class map of the image with further words, given as (n, D) rows: the known classes, then those."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,9 @@ NOTHING = Fine()
 
 @dataclass
 class _Seen:
-    """How often a word has named a region, when last, and why it may not be added (empty: it may)."""
+    """A word's embedding, how often it has named a region, when last, and why it is not added (empty: it may be)."""
 
+    row: FloatArray
     images: int
     last_ns: int
     refused: str = ""
@@ -81,6 +82,7 @@ class Growth:
         threshold: float,
         vocabulary: Vocabulary,
         bank: TextBank,
+        candidates: Candidates,
         config: NamingConfig,
         segment: Segment,
     ) -> Fine:
@@ -93,12 +95,13 @@ class Growth:
             threshold: from which a pixel is anomalous. Below half of it a known class explains the pixel well.
             vocabulary: in use; when it is replaced, everything is forgotten.
             bank: of that vocabulary, complete.
+            candidates: that the regions were named from.
             config: the guards.
             segment: called at most once, where there are words to be added or found again.
         """
         here = {r.label.name for r in named if r.label.name and not r.label.approved}
         self._forget(stamp_ns, bank, config.growth_max_age_s)
-        self._count(here, stamp_ns, vocabulary, bank, config)
+        self._count(here, stamp_ns, vocabulary, bank, candidates, config)
         with self._lock:
             grown = [word for word, seen in self._seen.items() if seen.grown]
             room = config.growth_max_words - len(grown)
@@ -107,7 +110,7 @@ class Growth:
         words = tuple(grown + new)
         if not words:
             return NOTHING
-        places = segment(words) - len(vocabulary.known)
+        places = segment(np.stack([self._seen[word].row for word in words])) - len(vocabulary.known)
         explained = probability < threshold / 2
         taken = np.bincount(places[explained & (places >= 0)], minlength=len(words)) / max(int(explained.sum()), 1)
         with self._lock:
@@ -136,7 +139,13 @@ class Growth:
             self._seen = {w: s for w, s in self._seen.items() if stamp_ns - s.last_ns <= max_age_s * 1e9}
 
     def _count(
-        self, words: set[str], stamp_ns: int, vocabulary: Vocabulary, bank: TextBank, config: NamingConfig
+        self,
+        words: set[str],
+        stamp_ns: int,
+        vocabulary: Vocabulary,
+        bank: TextBank,
+        candidates: Candidates,
+        config: NamingConfig,
     ) -> None:
         for word in sorted(words):
             with self._lock:
@@ -144,11 +153,12 @@ class Growth:
                 if seen is not None:
                     seen.images, seen.last_ns = seen.images + 1, max(stamp_ns, seen.last_ns)
                     continue
-            known, cosine = _nearest(bank.candidates[vocabulary.candidates.index(word)], bank)
+            row = candidates.row(word)
+            known, cosine = _nearest(row, bank)
             too_close = cosine > config.growth_max_similarity
             reason = f"too close to {vocabulary.known[known].name} ({cosine:.2f})" if too_close else ""
             with self._lock:
-                self._seen[word] = _Seen(1, stamp_ns, reason)
+                self._seen[word] = _Seen(row, 1, stamp_ns, reason)
             if reason:
                 logger.info("%r is not added: %s", word, reason)
 

@@ -17,6 +17,7 @@ from vl_anomaly_ros.compiled import array, kernel, view
 from vl_anomaly_ros.perception.areas import IndexArray, cell_of, grid
 from vl_anomaly_ros.perception.growth import NOTHING, Fine
 from vl_anomaly_ros.perception.regions import Regions, paint
+from vl_anomaly_ros.text.bank import Candidates
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.types import AnomalyLabel, DoubleArray, FloatArray, IntArray, NameSource, Region, check_array
 
@@ -28,7 +29,7 @@ def name_regions(
     regions: Regions,
     clip_features: FloatArray,
     vocabulary: Vocabulary,
-    candidates: FloatArray,
+    candidates: Candidates,
     *,
     logit_scale: float,
     min_confidence: float,
@@ -45,8 +46,8 @@ def name_regions(
     Args:
         regions: of the image.
         clip_features: (D, hc, wc) float32 dense CLIP features of the image.
-        vocabulary: holds the dictionary.
-        candidates: (N, D) unit rows, the embeddings of `vocabulary.candidates`.
+        vocabulary: says which words a person approved.
+        candidates: names to choose from.
         logit_scale: CLIP's factor from cosine to logit.
         min_confidence: 0..1.
         runners_up: how many of the next best names are kept.
@@ -54,21 +55,21 @@ def name_regions(
         keep: least share of the best name's confidence that such a name must have.
 
     Raises:
-        DataError: `candidates` do not fit the vocabulary or the features.
+        DataError: the rows of `candidates` do not fit its words or the features.
     """
-    words = vocabulary.candidates
-    check_array("candidates", candidates, (len(words), len(clip_features)), np.float32)
+    words = candidates.words
+    check_array("candidates", candidates.rows, (len(words), len(clip_features)), np.float32)
     if not regions.regions or not words:
         return regions.regions
     pooled = pooled_features(regions, clip_features)
-    best, confidences = _best(pooled, np.ascontiguousarray(candidates), logit_scale, runners_up + 1)
+    best, confidences = _best(pooled, np.ascontiguousarray(candidates.rows), logit_scale, runners_up + 1)
     named = []
     for region, places, shares in zip(regions.regions, best.tolist(), confidences.tolist()):
         if region.merged > 1:
             named.append(region)
             continue
         ranked = _kept_first([(words[place], share) for place, share in zip(places, shares)], kept, keep)
-        label = _label(ranked, vocabulary, min_confidence, runners_up)
+        label = _label(ranked, vocabulary, candidates.tagged, min_confidence, runners_up)
         # As `dataclasses.replace` does, in a third of the time.
         of_region = (region.id, region.bbox, region.area_px, region.centroid_px, region.probability, region.sources)
         named.append(Region(*of_region, label))
@@ -256,12 +257,17 @@ def _kept_first(ranked: list[tuple[str, float]], kept: Collection[str], keep: fl
 
 
 def _label(
-    ranked: tuple[tuple[str, float], ...], vocabulary: Vocabulary, min_confidence: float, runners_up: int
+    ranked: tuple[tuple[str, float], ...],
+    vocabulary: Vocabulary,
+    tagged: Collection[str],
+    min_confidence: float,
+    runners_up: int,
 ) -> AnomalyLabel:
     """The label of a region with these names and confidences, the best first."""
     name, confidence = ranked[0]
     if confidence < min_confidence:
         return AnomalyLabel(runners_up=ranked[:runners_up])
     approved = vocabulary.approves(name)
-    source = NameSource.VOCABULARY if approved else NameSource.DICTIONARY
+    suggested = NameSource.TAGGER if name in tagged else NameSource.DICTIONARY
+    source = NameSource.VOCABULARY if approved else suggested
     return AnomalyLabel(name, source, confidence, approved, ranked[1:])

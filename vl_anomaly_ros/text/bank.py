@@ -42,6 +42,35 @@ class TextBank:
     candidates: FloatArray
 
 
+@dataclass(frozen=True)
+class Candidates:
+    """Names that an anomaly may be given.
+
+    Attributes:
+        words: (N,) without duplicates.
+        rows: (N, D) float32 unit rows, the mean over the hand-written prompts of each.
+        tagged: those that a tagger saw in the image; the others are of the dictionary.
+    """
+
+    words: tuple[str, ...]
+    rows: FloatArray
+    tagged: frozenset[str] = frozenset()
+
+    def row(self, word: str) -> FloatArray:
+        """(D,) of one of them."""
+        return np.asarray(self.rows[self.words.index(word)])
+
+    def with_tags(self, words: Sequence[str], rows: FloatArray) -> Candidates:
+        """Together with a tagger's words; of those that both know, the tagger is the source."""
+        tags = {word.casefold() for word in words}
+        others = [index for index, word in enumerate(self.words) if word.casefold() not in tags]
+        return Candidates(
+            (*words, *(self.words[index] for index in others)),
+            np.concatenate([rows, self.rows[others]]),
+            frozenset(words),
+        )
+
+
 class TextBankBuilder:
     """Builds banks and remembers embeddings, so that a changed vocabulary encodes only what is new in it.
 
@@ -108,6 +137,20 @@ class TextBankBuilder:
             candidates=candidates,
         )
 
+    def words(self, words: Sequence[str]) -> FloatArray:
+        """(N, D) float32 unit rows of words, as candidates have them; nothing of the vocabulary changes.
+
+        Raises:
+            EngineError: the encoder gave rows that are not of unit length.
+        """
+        prompts = [self._hand_prompts((word,)) for word in words]
+        rows = self._encode([text for texts in prompts for text in texts])
+        means = rows.reshape(len(words), len(self._templates), -1).mean(axis=1)
+        lengths = np.linalg.norm(means, axis=1, keepdims=True)
+        if not (lengths > 0).all():
+            raise EngineError("text encoder: expected unit vectors for a tagger's words, got NaN or zeros")
+        return np.asarray(means / lengths, np.float32)
+
     def _hand_prompts(self, words: Iterable[str]) -> list[str]:
         return [template.format(word) for word in words for template in self._templates]
 
@@ -124,18 +167,18 @@ class TextBankBuilder:
         return self._cache
 
 
-def extended(bank: TextBank, chosen: Sequence[int]) -> TextBank:
-    """The bank with candidates as further classes at the end, each known and a group of its own.
+def extended(bank: TextBank, words: FloatArray) -> TextBank:
+    """The bank with words as further classes at the end, each known and a group of its own.
 
     They have one hand-written row and no learned one; the detector knows none of them.
 
     Args:
         bank: of a vocabulary.
-        chosen: indices of candidates.
+        words: (n, D) unit rows.
     """
-    count = len(chosen)
+    count = len(words)
     rows = np.zeros((count, *bank.text_bank.shape[1:]), np.float32)
-    rows[:, 0] = bank.candidates[list(chosen)]
+    rows[:, 0] = words
     clip_rows = np.zeros((count, bank.clip_mask.shape[1]), np.float32)
     clip_rows[:, 0] = 1
     groups, classes = bank.group_matrix.shape
