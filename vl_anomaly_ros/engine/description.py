@@ -65,12 +65,12 @@ class Description:
             raise self.refuse(key, f"a text of up to {MAX_NOTE_CHARACTERS} printable characters")
         return value
 
-    def texts(self, key: str) -> tuple[str, ...]:
+    def texts(self, key: str, most: int = MAX_TEXTS) -> tuple[str, ...]:
         """At least one line."""
         value = self.get(key)
-        if not isinstance(value, list) or not 0 < len(value) <= MAX_TEXTS or not all(_is_line(v) for v in value):
+        if not isinstance(value, list) or not 0 < len(value) <= most or not all(_is_line(v) for v in value):
             raise self.refuse(
-                key, f"a list of texts: 1 to {MAX_TEXTS} lines of up to {MAX_LINE_CHARACTERS} printable characters"
+                key, f"a list of texts: 1 to {most} lines of up to {MAX_LINE_CHARACTERS} printable characters"
             )
         return tuple(value)
 

@@ -22,7 +22,7 @@ from vl_anomaly_ros.engine.graph_file import check_graph_file
 from vl_anomaly_ros.engine.onnxruntime import open_session, run_session
 from vl_anomaly_ros.errors import BundleError, EngineError, VocabularyError
 from vl_anomaly_ros.text.bank import Candidates, TextBank
-from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
+from vl_anomaly_ros.text.vocabulary import Vocabulary, check_words
 from vl_anomaly_ros.types import ByteArray, FloatArray
 from vl_anomaly_ros.untrusted import MAX_YAML_BYTES, parse_yaml, read_file
 
@@ -30,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 FORMAT = 1
 DESCRIPTION, GRAPH = "tagger.yaml", "tagger.onnx"
+MAX_TAGS = 16384
 MAX_TAGGER_BYTES = (1 << 31) - 1
 
 
@@ -60,11 +61,11 @@ class Tagger:
         self._mean = np.array(values.rgb("mean", positive=False), np.float32)
         self._std = np.array(values.rgb("std", positive=True), np.float32)
         self._logits = values.flag("logits")
-        self.words = values.texts("tags")
+        self.words = values.texts("tags", MAX_TAGS)
         try:
-            Vocabulary((KnownClass("road"),), candidates=self.words)
+            check_words("tag", self.words, MAX_TAGS)
         except VocabularyError as error:
-            raise BundleError(f"{DESCRIPTION}: tags: {error}") from error
+            raise BundleError(f"{DESCRIPTION}: {error}") from error
         self._thresholds = values.numbers("thresholds", len(self.words))
         content = read_file(folder / GRAPH, MAX_TAGGER_BYTES, BundleError)
         have, want = hashlib.sha256(content).hexdigest(), values.text("sha256")

@@ -78,15 +78,12 @@ class Vocabulary:
             )
         _check_tuple("known classes", self.known, MAX_KNOWN)
         _check_tuple("OOD prompts", self.ood_prompts, MAX_OOD_PROMPTS)
-        _check_tuple("candidates", self.candidates, MAX_CANDIDATES)
+        check_words("candidate", self.candidates, MAX_CANDIDATES)
         _check_word("name of the vocabulary", self.name)
         for word in self.ood_prompts:
             _check_word("OOD prompt", word)
-        for word in self.candidates:
-            _check_word("candidate", word)
         known_words = [word for item in self.known for word in item.words]
         _check_unique("known classes, synonyms and OOD prompts", [*known_words, *self.ood_prompts])
-        _check_unique("candidates", self.candidates)
 
     @property
     def known_names(self) -> tuple[str, ...]:
@@ -179,6 +176,20 @@ def _check_word(what: str, word: Any) -> None:
         )
     if not word.isprintable() or any(character in word for character in "<>{}"):
         raise VocabularyError(f"{what}: expected plain text without <, >, {{, }} or control characters, got {word!r}")
+
+
+def check_words(what: str, words: tuple[Any, ...], most: int) -> None:
+    """Raise `VocabularyError` unless these are at most so many words, each of them once.
+
+    Args:
+        what: one of them is, such as "candidate".
+        words: from outside.
+        most: allowed.
+    """
+    _check_tuple(f"{what}s", words, most)
+    for word in words:
+        _check_word(what, word)
+    _check_unique(f"{what}s", words)
 
 
 def check_count(what: str, words: Sequence[Any], most: int) -> None:
