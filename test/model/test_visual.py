@@ -17,7 +17,7 @@ from vl_anomaly_ros.model.aligner import PLAligner, write_contexts  # noqa: E402
 from vl_anomaly_ros.model.clip import ClipConfig, TextEncoder, build_clip, dense_features, freeze  # noqa: E402
 from vl_anomaly_ros.model.segmenter import Segmenter, SegmenterConfig, semantic_probabilities  # noqa: E402
 from vl_anomaly_ros.model.visual import OUTPUT_NAMES, Visual  # noqa: E402
-from vl_anomaly_ros.training.export import export_graph  # noqa: E402
+from vl_anomaly_ros.training.export_graph import export_graph  # noqa: E402
 
 CLIP = ClipConfig(
     embedding_size=16,

@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 
+from vl_anomaly_ros.model.numerics import small_sigmoid
+
 INPUT_NAMES = (
     "mask_logits", "class_logits", "mask_embeddings", "pixel_embeddings", "clip_features",
     "text_bank", "aligned_mask", "clip_mask", "group_matrix", "detector_matrix",
@@ -51,7 +53,7 @@ class Head(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return score [h, w], sources [3, h, w] and class_map int32 [h, w]."""
         height, width = mask_logits.shape[-2:]
-        masks = mask_logits.sigmoid().flatten(1)  # [Q, N]
+        masks = small_sigmoid(mask_logits).flatten(1)  # [Q, N]
         classes = class_logits.softmax(-1)  # [Q, K+1]
         coverage = (1.0 - classes[:, -1:]) * masks  # w_q M_q
 
@@ -118,7 +120,7 @@ def _geometric_mean(learned: Tensor, frozen: Tensor, exponent: Tensor) -> Tensor
 
 def _pool(mask_logits: Tensor, features: Tensor) -> Tensor:
     """Return unit mask-pooled features [D, Q]."""
-    masks = _resize(mask_logits.sigmoid(), features.shape[-2], features.shape[-1]).flatten(1)
+    masks = _resize(small_sigmoid(mask_logits), features.shape[-2], features.shape[-1]).flatten(1)
     pooled = features.flatten(1) @ masks.T / (masks.sum(1) + _EPS)
     return F.normalize(pooled, dim=0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, ResNetConfig
@@ -43,34 +44,13 @@ class SegmenterOutput(NamedTuple):
     pixels: Tensor  # [B, hidden, H/4, W/4]
 
 
-class Segmenter(nn.Module):
+class Mask2Former(nn.Module):
     """Mask2Former that also hands out query and pixel features for the PL-Aligner."""
 
-    def __init__(self, config: SegmenterConfig, num_classes: int) -> None:
+    def __init__(self, network: Mask2FormerForUniversalSegmentation) -> None:
         super().__init__()
-        _use_input_precision_in_deformable_attention()
-        backbone = ResNetConfig(
-            embedding_size=config.stem_width,
-            hidden_sizes=list(config.backbone_widths),
-            depths=list(config.backbone_depths),
-            layer_type="basic",
-            out_features=["stage1", "stage2", "stage3", "stage4"],
-        )
-        self.network = Mask2FormerForUniversalSegmentation(
-            Mask2FormerConfig(
-                backbone_config=backbone,
-                feature_size=config.hidden_size,
-                mask_feature_size=config.hidden_size,
-                hidden_dim=config.hidden_size,
-                encoder_feedforward_dim=config.feedforward_size,
-                dim_feedforward=config.feedforward_size,
-                encoder_layers=config.pixel_decoder_layers,
-                decoder_layers=config.query_decoder_layers,
-                num_attention_heads=config.heads,
-                num_queries=config.queries,
-                num_labels=num_classes,
-            )
-        )
+        use_input_precision_in_deformable_attention()
+        self.network = network
 
     def forward(self, image: Tensor) -> SegmenterOutput:
         """Segment a normalised image [B, 3, H, W] whose sides are multiples of 32."""
@@ -84,11 +64,42 @@ class Segmenter(nn.Module):
         )
 
 
-def _use_input_precision_in_deformable_attention() -> None:
-    """Cast deformable attention's sampling grid to the values' type.
+class Segmenter(Mask2Former):
+    """A small Mask2Former, to be trained here."""
 
-    `transformers` divides the offsets by an integer tensor; traced into ONNX, that makes a float64 grid which
-    doubles the memory traffic and which grid sampling refuses for bfloat16 values.
+    def __init__(self, config: SegmenterConfig, num_classes: int) -> None:
+        backbone = ResNetConfig(
+            embedding_size=config.stem_width,
+            hidden_sizes=list(config.backbone_widths),
+            depths=list(config.backbone_depths),
+            layer_type="basic",
+            out_features=["stage1", "stage2", "stage3", "stage4"],
+        )
+        super().__init__(
+            Mask2FormerForUniversalSegmentation(
+                Mask2FormerConfig(
+                    backbone_config=backbone,
+                    feature_size=config.hidden_size,
+                    mask_feature_size=config.hidden_size,
+                    hidden_dim=config.hidden_size,
+                    encoder_feedforward_dim=config.feedforward_size,
+                    dim_feedforward=config.feedforward_size,
+                    encoder_layers=config.pixel_decoder_layers,
+                    decoder_layers=config.query_decoder_layers,
+                    num_attention_heads=config.heads,
+                    num_queries=config.queries,
+                    num_labels=num_classes,
+                )
+            )
+        )
+
+
+def use_input_precision_in_deformable_attention() -> None:
+    """Keep deformable attention in the values' type, with its reference points as a constant.
+
+    `transformers` makes the points by a double-precision ramp and divides the offsets by an integer tensor; traced into
+    ONNX, that is float64, which TensorRT does not have, which doubles the memory traffic, and which grid sampling
+    refuses for bfloat16 values.
     """
     original = modeling_mask2former.multi_scale_deformable_attention
     if getattr(original, "casts_grid", False):
@@ -99,6 +110,17 @@ def _use_input_precision_in_deformable_attention() -> None:
 
     cast_then_attend.casts_grid = True  # type: ignore[attr-defined]
     modeling_mask2former.multi_scale_deformable_attention = cast_then_attend
+    modeling_mask2former.Mask2FormerPixelDecoderEncoderOnly.get_reference_points = staticmethod(_reference_points)
+
+
+def _reference_points(shapes: Any, valid_ratios: Tensor, device: Any) -> Tensor:
+    """Return the centre of each cell of each level in 0..1, x first: [1, N, L, 2]; whole images have no padding."""
+    levels = []
+    for height, width in ((int(h), int(w)) for h, w in shapes):
+        y, x = np.meshgrid((np.arange(height) + 0.5) / height, (np.arange(width) + 0.5) / width, indexing="ij")
+        levels.append(np.stack([x.ravel(), y.ravel()], axis=-1))
+    points = np.repeat(np.concatenate(levels)[None, :, None], len(levels), axis=2)
+    return torch.from_numpy(points.astype(np.float32)).to(device, valid_ratios.dtype)
 
 
 def semantic_probabilities(output: SegmenterOutput) -> Tensor:

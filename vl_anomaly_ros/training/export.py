@@ -5,8 +5,6 @@ from __future__ import annotations
 
 import copy
 import logging
-import shutil
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -22,11 +20,11 @@ from vl_anomaly_ros.model.aligner import PLAligner, write_contexts
 from vl_anomaly_ros.model.clip import TextEncoder
 from vl_anomaly_ros.model.segmenter import Segmenter
 from vl_anomaly_ros.training.config import TrainingConfig
+from vl_anomaly_ros.training.export_graph import export_graph, whole_or_not_at_all
 from vl_anomaly_ros.training.segment_task import learned_prompt
 from vl_anomaly_ros.training.vocabulary import make_vocabulary
 
 PROMPT_TEMPLATES = ("a photo of a {}.", "a {} on the road.")
-OPSET = 17
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +47,6 @@ def export_bundle(
         provenance: what it was trained on, for bundle.yaml.
     """
     classes = list(classes)
-    partial = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
     clip = copy.deepcopy(clip).float().eval().to(memory_format=torch.contiguous_format)
     write_contexts(clip, aligner)
     height, width = config.bundle.height_px, config.bundle.width_px
@@ -60,26 +55,9 @@ def export_bundle(
         list(config.bundle.mean), list(config.bundle.std),
     ).eval()  # fmt: skip
     image = torch.randint(0, 256, (1, height, width, 3), dtype=torch.uint8)
-    export_graph(network, (image,), partial / "visual.onnx", ["image"], list(visual.OUTPUT_NAMES))
     with torch.no_grad():
         outputs = network(image)
-    example = head_example(outputs, config.clip.embedding_size, len(classes))
-    export_graph(
-        head.Head().eval(), example, partial / "head.onnx", list(head.INPUT_NAMES), list(head.OUTPUT_NAMES),
-        {
-            "text_bank": {0: "C", 1: "R"}, "aligned_mask": {0: "C", 1: "R"}, "clip_mask": {0: "C", 1: "R"},
-            "group_matrix": {0: "G", 1: "C"}, "detector_matrix": {0: "C"},
-        },
-    )  # fmt: skip
-    tokens = torch.tensor([e.ids for e in tokenizer.encode_batch(["a dog", "the road ahead"])])
-    export_graph(
-        TextEncoder(clip).eval(), (tokens,), partial / "text.onnx", ["tokens"], ["embeddings"],
-        {"tokens": {0: "N"}, "embeddings": {0: "N"}},
-    )  # fmt: skip
-    tokenizer.save(str(partial / "tokenizer.json"))
-    write_yaml(partial / "vocabulary.yaml", make_vocabulary(classes, taught))
     logit_scale = float(clip.logit_scale.detach().exp())
-    write_yaml(partial / "calibration.yaml", uncalibrated(config.loss.aligned_tau, 1.0 / logit_scale))
     description = {
         "format": 1,
         "name": config.bundle.name,
@@ -98,17 +76,37 @@ def export_bundle(
         "files": {},
         "figures": {},
     }
-    write_yaml(partial / "bundle.yaml", description)
-    seal(partial)
-    if folder.exists():
-        old = folder.with_name(folder.name + ".old")
-        shutil.rmtree(old, ignore_errors=True)
-        folder.replace(old)
-        partial.replace(folder)
-        shutil.rmtree(old)
-    else:
-        partial.replace(folder)
+    with whole_or_not_at_all(folder) as partial:
+        export_graph(network, (image,), partial / "visual.onnx", ["image"], list(visual.OUTPUT_NAMES))
+        export_head(partial / "head.onnx", outputs, len(classes))
+        export_text(partial / "text.onnx", clip, tokenizer)
+        tokenizer.save(str(partial / "tokenizer.json"))
+        write_yaml(partial / "vocabulary.yaml", make_vocabulary(classes, taught))
+        write_yaml(partial / "calibration.yaml", uncalibrated(config.loss.aligned_tau, 1.0 / logit_scale))
+        write_yaml(partial / "bundle.yaml", description)
+        seal(partial)
     log.info("bundle written to %s", folder)
+
+
+def export_head(path: Path, outputs: tuple[Tensor, ...], detector_classes: int) -> None:
+    """Write head.onnx for these outputs of the visual graph."""
+    example = head_example(outputs, int(outputs[-1].shape[0]), detector_classes)
+    export_graph(
+        head.Head().eval(), example, path, list(head.INPUT_NAMES), list(head.OUTPUT_NAMES),
+        {
+            "text_bank": {0: "C", 1: "R"}, "aligned_mask": {0: "C", 1: "R"}, "clip_mask": {0: "C", 1: "R"},
+            "group_matrix": {0: "G", 1: "C"}, "detector_matrix": {0: "C"},
+        },
+    )  # fmt: skip
+
+
+def export_text(path: Path, clip: CLIP, tokenizer: Tokenizer) -> None:
+    """Write text.onnx for any number of texts."""
+    tokens = torch.tensor([e.ids for e in tokenizer.encode_batch(["a dog", "the road ahead"])])
+    export_graph(
+        TextEncoder(clip).eval(), (tokens,), path, ["tokens"], ["embeddings"],
+        {"tokens": {0: "N"}, "embeddings": {0: "N"}},
+    )  # fmt: skip
 
 
 def uncalibrated(aligned_tau: float, clip_tau: float) -> dict[str, Any]:
@@ -136,21 +134,3 @@ def head_example(outputs: tuple[Tensor, ...], embedding_size: int, detector_clas
         torch.ones(3), torch.tensor([0.07, 0.03]), torch.tensor([0.5]), torch.tensor([0.5]),
         torch.tensor([0.5, 0.4, 0.8]),
     )  # fmt: skip
-
-
-def export_graph(
-    module: nn.Module, example: tuple[Tensor, ...], path: Path, inputs: list[str], outputs: list[str],
-    dynamic: dict[str, dict[int, str]] | None = None,
-) -> None:  # fmt: skip
-    """Trace a module into an ONNX file of opset 17."""
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the fused kernel has no ONNX form
-    try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the tracer warns of every constant shape; they are meant so
-            torch.onnx.export(
-                module, example, str(path), input_names=inputs, output_names=outputs, dynamic_axes=dynamic,
-                opset_version=OPSET, dynamo=False,
-            )  # fmt: skip
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
