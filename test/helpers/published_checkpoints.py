@@ -10,7 +10,7 @@ from typing import Any
 
 import open_clip
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import Mask2FormerConfig, Mask2FormerForUniversalSegmentation, SwinConfig
 
@@ -66,8 +66,6 @@ def save_mask2former(folder: Path, backbone: Backbone, *, as_torch: bool = False
     model.save_pretrained(folder)
     file = folder / "model.safetensors"
     if as_torch:
-        from safetensors.torch import load_file
-
         state = load_file(file)
         for key in [key for key in state if key.endswith("relative_position_bias_table")]:
             state[key.replace("bias_table", "index")] = torch.zeros(window**2, window**2, dtype=torch.int64)
