@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -145,6 +146,7 @@ def test_the_diagram_draws_each_bin_where_it_belongs() -> None:
         {"probability": 1.0, "observed": 0.5, "pixels": 1},
     ]
     drawn = reliability_svg({"ece": 0.1234, "ece_above": None, "above": 0.07, "bins": bins}, "a < b")
+    ET.fromstring(drawn)  # noqa: S314  (our own; well formed)
     assert "a &lt; b" in drawn
     assert "ECE 0.1234" in drawn
     assert '<polyline points="56.0,280.0 376.0,200.0"' in drawn  # 320 px a unit from (56, 360)

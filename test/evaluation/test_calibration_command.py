@@ -73,6 +73,14 @@ def test_a_bundle_is_calibrated_and_compared(sets: Path, larger_bundle: Path, tm
         assert (tmp_path / "report" / name).read_text().startswith("<svg")
 
 
+def test_a_share_that_was_made_by_pasting_is_pointed_out(
+    sets: Path, larger_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["calibrate", str(larger_bundle), "--normal", str(sets / "normal"), "--paste", "--seed", "3"]
+    assert main([*words, "--out", str(tmp_path / "c.yaml"), "--false-positives-per-frame", "4"]) == 0
+    assert "state yours with --prior" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("cut_out", [False, True])
 def test_normal_pictures_with_pasted_outliers(sets: Path, larger_bundle: Path, tmp_path: Path, cut_out: bool) -> None:
     before = load_bundle(larger_bundle).calibration

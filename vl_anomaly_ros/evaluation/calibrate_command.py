@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from vl_anomaly_ros.console import Progress, say
+from vl_anomaly_ros.console import Progress, note, say
 from vl_anomaly_ros.engine.bundle import Bundle, load_bundle
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner
@@ -107,6 +107,9 @@ def run(args: argparse.Namespace) -> int:
     if args.report is not None:
         write_report(args.report, found, results)
     report = found["report"]
+    if args.normal is not None and args.prior is None:
+        share = report["anomaly_share"]["of_the_images"]
+        note(f"probabilities hold for the share that was pasted, {share:.3g} of the pixels; state yours with --prior")
     say(f"weights {found['source_weights']}, threshold {found['threshold']}: {found['measured_on']}")
     say(
         f"AuPRC {report['auprc']:.4f}, FPR95 {report['fpr95']:.4f}, held-out ECE {report['reliability']['ece']:.4f}; "
@@ -130,7 +133,7 @@ def _source(args: argparse.Namespace, bundle: Bundle) -> _Source:
         if args.paste is not None:
             raise EvaluationError("--paste: expected with --normal, got --images; a labelled set has its own anomalies")
         images = ImageSet(args.images)
-        return _Source(images, len(images), str(images.description.get("settings", args.images.name)))
+        return _Source(images, len(images), _described(images))
     if args.paste is None:
         raise EvaluationError("--normal: normal pictures alone tell no anomaly; add --paste, or --paste DIR")
     normal = normal_images(args.normal, bundle)
@@ -138,3 +141,10 @@ def _source(args: argparse.Namespace, bundle: Bundle) -> _Source:
     what = f"{len(cutouts)} cut-outs of {Path(args.paste).name}" if cutouts else "made-up shapes"
     pasted = PastedImages(normal, cutouts, PasteSettings(seed=args.seed))
     return _Source(pasted, len(normal), f"{args.normal.name} with {what} pasted in, seed {args.seed}")
+
+
+def _described(images: ImageSet) -> str:
+    """The name of a set, and what makes it again where it is simulated."""
+    settings = images.description.get("settings", {})
+    made_of = ", ".join(f"{key} {settings[key]}" for key in ("seed", "anomalies", "anomaly_density") if key in settings)
+    return f"{images.root.name} ({made_of})" if made_of else images.root.name

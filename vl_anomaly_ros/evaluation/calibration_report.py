@@ -84,7 +84,7 @@ def reliability_svg(block: Mapping[str, Any], title: str) -> str:
         )
     parts += [
         line(_LEFT, bars_bottom, _LEFT + _SIZE, bars_bottom, 'stroke="black"'),
-        text(x(0.5), bars_bottom + 18, f"anomaly probability; bars: pixels, logarithmic, at most {most}"),
+        text(x(0.5), bars_bottom + 18, f"anomaly probability; bars: pixels (log), at most {most}"),
         f'<text transform="translate(14 {y(0.5):.1f}) rotate(-90)" text-anchor="middle">share of anomalies</text>',
         "</svg>",
     ]
