@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vl-anomaly eval`: a bundle, or the geometry, measured against labelled data."""
+"""`vl-anomaly eval`: a bundle, saved score maps, or the geometry, measured against labelled data."""
 
 from __future__ import annotations
 
@@ -11,21 +11,33 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vl_anomaly_ros.console import say
-from vl_anomaly_ros.engine.bundle import default_bundle, load_bundle
-from vl_anomaly_ros.evaluation.anomaly import BundleRunner, evaluate
+from vl_anomaly_ros.config import Config, with_values
+from vl_anomaly_ros.console import Progress, say
+from vl_anomaly_ros.engine.engine import Engine
+from vl_anomaly_ros.engine.terms import terms_of
+from vl_anomaly_ros.errors import EvaluationError
+from vl_anomaly_ros.evaluation.benchmarks import BENCHMARKS, BenchmarkSet
 from vl_anomaly_ros.evaluation.drive import judge_drive
-from vl_anomaly_ros.evaluation.image_set import ImageSet
+from vl_anomaly_ros.evaluation.examples import ExampleSet, SimulatedSet
 from vl_anomaly_ros.evaluation.judging import Judgement
 from vl_anomaly_ros.evaluation.kitti import judge_kitti
+from vl_anomaly_ros.evaluation.map_figures import judge_maps
 from vl_anomaly_ros.evaluation.motion import measure_motion, motion_report
+from vl_anomaly_ros.evaluation.score_maps import ScoreFolder
+from vl_anomaly_ros.evaluation.set_figures import SetSettings, measure_set
 from vl_anomaly_ros.evaluation.zones import report
+from vl_anomaly_ros.options import add_setting_arguments, config_from
+from vl_anomaly_ros.text.vocabulary import Vocabulary
+from vl_anomaly_ros.untrusted import plain
 
 EPILOG = """examples:
-  vl-anomaly simulate images --out out/test --count 200 --seed 4000 --anomalies seen
-  vl-anomaly eval --dataset simulated --root out/test --out out/eval
+  vl-anomaly eval --dataset road-anomaly-21 --root data/dataset_AnomalyTrack --out out/ra21 --bundle my_bundle
+  vl-anomaly eval --dataset cityscapes --root data/cityscapes --vocabulary cityscapes.yaml --json
+  vl-anomaly eval --dataset simulated --root out/test --out out/eval --method vl4ad --save-scores out/maps
+  vl-anomaly eval --scores out/maps --json
   vl-anomaly eval --dataset kitti-zones --root data/kitti --json
-  vl-anomaly eval --dataset drive-motion --root data/turning
+
+docs/evaluation.md explains the figures and the folders that are expected.
 """
 
 
@@ -39,18 +51,29 @@ class Report(NamedTuple):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Describe the command line."""
     choices = "; ".join(f"{name}: {entry.summary}" for name, entry in DATASETS.items())
-    parser.add_argument("--dataset", required=True, choices=list(DATASETS), help=choices)
-    parser.add_argument("--root", type=Path, required=True, help="folder of the data set")
-    parser.add_argument("--bundle", type=Path, help="bundle folder; default: the shipped one")
-    parser.add_argument("--out", type=Path, help="write figures.json and figures.txt into this folder")
-    parser.add_argument("--threads", type=int, default=2, help="for ONNX Runtime")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--dataset", choices=list(DATASETS), help=choices)
+    source.add_argument("--scores", type=Path, metavar="DIR", help="saved maps *.npz of any method: score, label")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="folder of the data set")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="write figures.json and figures.txt into this folder")
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object and nothing else")
+    parser.add_argument(
+        "--threshold", type=float, metavar="SCORE",
+        help="of components and open world, inclusive; default: that of the best pixel F1",
+    )  # fmt: skip
+    parser.add_argument("--save-scores", type=Path, metavar="DIR", help="write the score maps, as --scores reads them")
+    parser.add_argument("--sources", action="store_true", help="measure each source of the score alone as well")
+    parser.add_argument("--vocabulary", type=Path, metavar="FILE", help="instead of the bundle's")
+    parser.add_argument("--threads", type=int, default=2, help="for ONNX Runtime (default: 2)")
+    add_setting_arguments(parser)
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, and write. Returns 0; errors are raised."""
-    report = DATASETS[args.dataset].measure(args)
-    as_json = json.dumps(report.figures, indent=2)
+    if args.scores is None and args.root is None:
+        raise EvaluationError(f"--dataset {args.dataset}: expected --root DIR, the folder of the data set, got none")
+    report = _saved_maps(args) if args.scores is not None else DATASETS[args.dataset].measure(args)
+    as_json = json.dumps(report.figures, indent=2, allow_nan=False)
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
         (args.out / "figures.json").write_text(as_json + "\n", encoding="utf-8")
@@ -59,29 +82,49 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+def _saved_maps(args: argparse.Namespace) -> Report:
+    figures = judge_maps(ScoreFolder(args.scores), args.threshold)
+    title = f"{figures.images} score maps of {plain(str(args.scores))}"
+    return Report({"scores": str(args.scores), **figures.plain()}, "\n".join([title, *figures.lines()]))
+
+
+def _benchmark(args: argparse.Namespace) -> Report:
+    return _labelled(args, BenchmarkSet(BENCHMARKS[args.dataset], args.root), args.sources)
+
+
 def _simulated(args: argparse.Namespace) -> Report:
-    bundle = default_bundle() if args.bundle is None else load_bundle(args.bundle)
-    images = ImageSet(args.root)
-    found = evaluate(BundleRunner(bundle, args.threads), images)
+    return _labelled(args, SimulatedSet(args.root), sources=True)
+
+
+def _labelled(args: argparse.Namespace, examples: ExampleSet, sources: bool) -> Report:
+    if args.save_scores is not None:
+        args.save_scores.mkdir(parents=True, exist_ok=True)
+    config = with_values(config_from(args), {"engine.threads": args.threads})
+    engine = _engine(config, args.vocabulary)
+    bundle, vocabulary = engine.bundle, engine.lexicon.vocabulary
+    with Progress("pictures", quiet=args.json) as progress:
+        settings = SetSettings(args.threshold, sources, args.save_scores, progress=progress.update)
+        found = measure_set(engine, terms_of(config.method, bundle.calibration), examples, settings)
+    engine.close()
     figures = {
-        "dataset": str(args.root.name),
-        "images": found.images,
+        "dataset": args.dataset,
         "bundle": bundle.name,
         "bundle_sha256": bundle.sha256,
-        **asdict(found.fused),
-        "sources": {name: asdict(one) for name, one in found.sources.items()},
-        "known_miou": found.known_miou,
-        "names_right": found.names_right,
-        "named_regions": found.named_regions,
-        "engine_ms": {"visual": found.visual_ms, "head": found.head_ms, "threads": args.threads},
+        "method": asdict(config.method),
+        "vocabulary": vocabulary.name,
+        "threads": args.threads,
+        **found.plain(),
     }
-    rows = [("fused", found.fused), *found.sources.items()]
-    lines = [f"{bundle.name} on {found.images} images of {args.root.name}", "score       AuPRC   AuROC   FPR95"]
-    lines += [f"{name:<10}{f.auprc:7.3f} {f.auroc:7.3f} {f.fpr95:7.3f}" for name, f in rows]
-    lines.append(f"known-class mIoU {found.known_miou:.3f}")
-    lines.append(f"right names {found.names_right:.3f} of {found.named_regions} true regions")
-    lines.append(f"engine, median ms: visual {found.visual_ms:.1f}, head {found.head_ms:.1f}; {args.threads} threads")
-    return Report(figures, "\n".join(lines))
+    title = f"{bundle.name}, {config.method.name}, on {found.maps.images} pictures of {args.dataset}"
+    return Report(figures, "\n".join([title, *found.lines()]))
+
+
+def _engine(config: Config, vocabulary: Path | None) -> Engine:
+    """What is measured."""
+    engine = Engine.from_config(config.engine)
+    if vocabulary is not None:
+        engine.set_vocabulary(Vocabulary.from_file(vocabulary))
+    return engine
 
 
 def _kitti_zones(args: argparse.Namespace) -> Report:
@@ -111,7 +154,8 @@ class Dataset(NamedTuple):
 
 
 DATASETS = {
-    "simulated": Dataset("pixel figures on images of `simulate images`", _simulated),
+    **{name: Dataset(one.name, _benchmark) for name, one in BENCHMARKS.items()},
+    "simulated": Dataset("images of `simulate images`", _simulated),
     "kitti-zones": Dataset("hazard zones on labelled KITTI frames", _kitti_zones),
     "drive-zones": Dataset("hazard zones on a drive of `simulate drive --truth-masks`", _drive_zones),
     "drive-motion": Dataset("ego motion on a drive of `simulate drive --rolling --truth-masks`", _drive_motion),
