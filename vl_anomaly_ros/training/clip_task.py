@@ -30,6 +30,7 @@ from vl_anomaly_ros.training.data import (
     random_window,
     to_tensor,
 )
+from vl_anomaly_ros.training.device import device_of
 from vl_anomaly_ros.training.losses import contrast_with_captions, most_specific, multi_positive_contrast
 from vl_anomaly_ros.training.parallel import world_size
 
@@ -64,46 +65,51 @@ class ClipTask:
             freeze(clip)
             for parameter in clip.visual.parameters():
                 parameter.requires_grad_(True)
+        self.device = device_of(config.device)
+        self.clip = clip.to(self.device)
         self.module: nn.Module = clip
-        self.clip = clip
-        self.images = images
+        self.images, self.held_out = images.split(phase.validation_images)
         self.config = config
         self.categories = _categories(images)
         names = sorted(self.categories)
         self.row = {name: i for i, name in enumerate(names)}
         words = [true_words(name, self.categories[name]) for name in names]
         self.words = sorted({word for group in words for word in group})
-        self.truth = torch.tensor([[word in group for word in self.words] for group in words])
+        self.truth = torch.tensor([[word in group for word in self.words] for group in words]).to(self.device)
         own = [{name, *SYNONYMS.get(name, ())} for name in names]
-        self.own = torch.tensor([[word in group for word in self.words] for group in own])
+        self.own = torch.tensor([[word in group for word in self.words] for group in own]).to(self.device)
         self.tokens = torch.tensor(
             [[tokenizer.encode(t.format(word)).ids for t in TEMPLATES] for word in self.words]
-        )  # [words, templates, L]
+        ).to(self.device)  # [words, templates, L]
 
-    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, generator: torch.Generator, *, held_out: bool = False) -> tuple[Tensor, dict[str, float]]:
         """Contrast the regions of a batch of windows with captions, true and false."""
         config, phase = self.config, self.phase
+        images = self.held_out if held_out else self.images
         windows, shares, categories, points = [], [], [], []
         for _ in range(phase.batch_size // world_size()):
-            index, window = random_window(self.images, phase, generator, about_objects=0.8)
+            index, window = random_window(images, phase, generator, about_objects=0.8)
             windows.append(window)
-            masks, names = window_regions(window, self.images, index, generator)
+            masks, names = window_regions(window, images, index, generator)
             if masks:
                 shares.append(F.avg_pool2d(torch.from_numpy(np.stack(masks))[:, None], 4).flatten(1))
             else:
                 shares.append(torch.zeros(0, phase.crop_height_px * phase.crop_width_px // 16))
             categories += [self.row[name] for name in names]
-            points.append(self._points(window, index, generator))
-        pixels = normalise(augment(to_tensor(windows), generator), config.bundle.mean, config.bundle.std)
-        with torch.autocast("cpu", torch.bfloat16, enabled=phase.bfloat16):
+            points.append(self._points(window, images, index, generator))
+        pixels = augment(to_tensor(windows), generator).to(self.device)
+        pixels = normalise(pixels, config.bundle.mean, config.bundle.std)
+        all_rows = torch.cat([torch.tensor(categories, dtype=torch.long), *(rows for _, rows in points)])
+        positive = self.truth[all_rows]
+        chosen = self._choose_words(positive.cpu(), generator)
+        template = torch.randint(len(TEMPLATES), (len(chosen),), generator=generator)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=phase.bfloat16):
             features = dense_features(self.clip, pixels)
-            all_rows = torch.cat([torch.tensor(categories, dtype=torch.long), *(rows for _, rows in points)])
-            positive = self.truth[all_rows]
-            chosen = self._choose_words(positive, generator)
-            template = torch.randint(len(TEMPLATES), (len(chosen),), generator=generator)
             captions = encode_tokens(self.clip, self.tokens[chosen, template])
         maps = features.float().flatten(2)  # [B, D, cells]
-        pooled = F.normalize(torch.cat([share @ cells.T for share, cells in zip(shares, maps.unbind())]), dim=-1)
+        pooled = F.normalize(
+            torch.cat([share.to(self.device) @ cells.T for share, cells in zip(shares, maps.unbind())]), dim=-1
+        )
         cells = torch.cat([f[:, where].T for f, (where, _) in zip(maps.unbind(), points, strict=True)])
         scale = self.clip.logit_scale.clamp(max=float(np.log(60.0))).exp()
         logits = scale * pooled @ captions.float().T
@@ -124,7 +130,9 @@ class ClipTask:
             "scale": float(scale.detach()),
         }
 
-    def _points(self, window: Window, index: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def _points(
+        self, window: Window, images: ImageSet, index: int, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
         """Draw cells of the window: their places and category rows.
 
         A share is drawn with every category present as likely, the rest as the pixels come, which teaches how rare
@@ -132,12 +140,12 @@ class ClipTask:
         """
         semantic = window.semantic[2::4, 2::4].ravel()
         rows = np.full(semantic.shape, -1, np.int64)
-        for value, name in enumerate(self.images.classes):
+        for value, name in enumerate(images.classes):
             rows[semantic == value] = self.row[name]
         ids = window.instances[2::4, 2::4].ravel()
         for instance in np.unique(ids[semantic == ANOMALY]).tolist():
-            if instance in self.images.objects[index]:
-                name = str(self.images.objects[index][instance]["category"])
+            if instance in images.objects[index]:
+                name = str(images.objects[index][instance]["category"])
                 rows[(ids == instance) & (semantic == ANOMALY)] = self.row[name]
         labelled = np.flatnonzero(rows >= 0)
         if len(labelled) == 0:

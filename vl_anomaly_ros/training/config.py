@@ -27,6 +27,7 @@ class ImageSetConfig:
     anomalies: str = "none"  # which split of the catalogue: none, seen, unseen or all
     density: float = 2.0  # mean number of anomalies put into a picture
     views_per_scene: int = 10
+    world: str = "standard"  # or hard
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class PhaseConfig:
 
     steps: int = 1000
     batch_size: int = 8
+    accumulate: int = 1  # batches whose gradients make one step
     crop_height_px: int = 128
     crop_width_px: int = 256
     scale_min: float = 0.7  # pixels of the crop per pixel of the image
@@ -55,6 +57,9 @@ class PhaseConfig:
     gradient_norm: float = 5.0
     ema_decay: float = 0.998
     bfloat16: bool = True
+    validate_every: int = 0  # steps; 0: never
+    patience: int = 0  # stop after so many validations in a row without a lower loss; 0: go on to the last step
+    validation_images: int = 0  # the last ones of the set, never trained on
     checkpoint_every: int = 200
     log_every: int = 20
 
@@ -97,7 +102,8 @@ class TrainingConfig:
     """A whole run."""
 
     seed: int = 0
-    processes: int = 2  # of one thread each; a batch is shared among them
+    processes: int = 2  # of one thread each; a batch is shared among them; with a GPU always 1
+    device: str = "auto"  # cpu, cuda, or auto: a GPU where there is one
     data: DataConfig = field(default_factory=DataConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
     segmenter: SegmenterConfig = field(default_factory=SegmenterConfig)

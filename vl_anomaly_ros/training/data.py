@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 
+from vl_anomaly_ros.errors import TrainingError
 from vl_anomaly_ros.evaluation.image_set import VOID
 from vl_anomaly_ros.evaluation.image_set import ImageSet as FolderImageSet
 from vl_anomaly_ros.training.config import PhaseConfig
@@ -39,6 +40,21 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def split(self, held_out: int) -> tuple[ImageSet, ImageSet]:
+        """Return all but the last images, and the last ones.
+
+        Raises:
+            TrainingError: none would be left to train on.
+        """
+        left = len(self) - held_out
+        if left < 1:
+            raise TrainingError(f"validation_images: expected fewer than the {len(self)} of the set, got {held_out}")
+        first, last = (
+            ImageSet(self.classes, self.images[part], self.semantic[part], self.instances[part], self.objects[part])
+            for part in (slice(0, left), slice(left, None))
+        )
+        return first, last
 
 
 def load_image_set(folder: Path, limit: int | None = None) -> ImageSet:
@@ -165,5 +181,6 @@ def to_tensor(windows: list[Window]) -> Tensor:
 
 def normalise(images: Tensor, mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
     """Apply the bundle's mean and standard deviation; channels last, which convolutions like here."""
-    x = (images - torch.tensor(mean).view(1, 3, 1, 1)) / torch.tensor(std).view(1, 3, 1, 1)
+    shift, scale = (torch.tensor(values, device=images.device).view(1, 3, 1, 1) for values in (mean, std))
+    x = (images - shift) / scale
     return x.to(memory_format=torch.channels_last)

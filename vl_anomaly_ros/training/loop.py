@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One training loop: warm-up and cosine schedule, EMA, atomic checkpoints, resume to the same weights.
+"""One training loop: warm-up and cosine schedule, EMA, validation, atomic checkpoints, resume to the same weights.
 
 A batch is a function of (seed, step, process) alone, so a resumed run sees the batches an uninterrupted one would.
 """
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from vl_anomaly_ros.errors import TrainingError
 from vl_anomaly_ros.training.config import PhaseConfig
-from vl_anomaly_ros.training.parallel import average_gradients, rank, wait_for_all, world_size
+from vl_anomaly_ros.training.parallel import average_gradients, mean_over_processes, rank, wait_for_all, world_size
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +30,8 @@ class Task(Protocol):
     name: str
     module: nn.Module
 
-    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        """Return the loss of the step's batch and figures for the log."""
+    def loss(self, generator: torch.Generator, *, held_out: bool = False) -> tuple[Tensor, dict[str, float]]:
+        """Return the loss of the step's batch and figures for the log; `held_out`: of a batch of validation images."""
 
 
 class Average:
@@ -76,29 +76,99 @@ def run_phase(
         stop_after: leave after this step with a checkpoint (as an interruption would).
 
     Raises:
-        TrainingError: the loss is not finite.
+        TrainingError: the loss is not finite, or the phase's settings do not fit each other.
     """
+    check_phase(task.name, phase)
     folder.mkdir(parents=True, exist_ok=True)
     checkpoint_path = folder / f"{task.name}.pt"
     optimizer = make_optimizer(task.module, phase)
     average = Average(task.module, phase.ema_decay)
+    stopper = Stopper(phase.patience)
     start = 0
     if checkpoint_path.exists():
-        start = _restore(checkpoint_path, task, optimizer, average)
+        start = _restore(checkpoint_path, task, optimizer, average, stopper)
         log.info("%s: resumed at step %d", task.name, start)
     wait_for_all()
+    validated = math.nan
     report = _Report(task.name, phase, folder if rank() == 0 else None, start)
     last = phase.steps if stop_after is None else min(stop_after, phase.steps)
     with report:
         for step in range(start, last):
+            if stopper.stopped:
+                break
             loss, figures = train_step(task, phase, optimizer, seed, step)
             average.update(task.module, step)
+            if phase.validate_every and (step + 1) % phase.validate_every == 0:
+                validated = validation_loss(task, average, seed)
+                stopper.see(validated)
+            if phase.validate_every:
+                figures["validation_loss"] = validated
             report.step(step + 1, loss, figures)
-            if (step + 1) % phase.checkpoint_every == 0 or step + 1 == last:
+            if (step + 1) % phase.checkpoint_every == 0 or step + 1 == last or stopper.stopped:
                 if rank() == 0:
-                    _save(checkpoint_path, step + 1, task, optimizer, average)
+                    _save(checkpoint_path, step + 1, task, optimizer, average, stopper)
                 wait_for_all()
+    if stopper.stopped:
+        log.info("%s: stopped, %d validations without a lower loss than %.4g", task.name, phase.patience, stopper.best)
     return average.state
+
+
+class Stopper:
+    """Ends a phase that no longer gets better.
+
+    Args:
+        patience: validations in a row without a lower loss that are borne; 0: any number.
+
+    >>> stopper = Stopper(patience=2)
+    >>> for loss in (0.5, 0.4, 0.6, 0.4):
+    ...     stopper.see(loss)
+    >>> stopper.best, stopper.stopped
+    (0.4, True)
+    """
+
+    def __init__(self, patience: int) -> None:
+        self.patience = patience
+        self.best, self.waited = math.inf, 0
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the patience is used up."""
+        return 0 < self.patience <= self.waited
+
+    def see(self, loss: float) -> None:
+        """Take in a validation."""
+        self.waited = 0 if loss < self.best else self.waited + 1
+        self.best = min(self.best, loss)
+
+
+def check_phase(name: str, phase: PhaseConfig) -> None:
+    """Raise `TrainingError` where settings of a phase do not fit each other."""
+    if phase.accumulate < 1:
+        raise TrainingError(f"{name}: accumulate: expected 1 or more, got {phase.accumulate}")
+    if phase.patience and not phase.validate_every:
+        raise TrainingError(f"{name}: patience: expected validate_every with it, got {phase.patience} without")
+    if bool(phase.validate_every) != bool(phase.validation_images):
+        raise TrainingError(
+            f"{name}: validate_every and validation_images: expected both or neither, got {phase.validate_every} and "
+            f"{phase.validation_images}"
+        )
+
+
+VALIDATION_BATCHES = 8
+
+
+@torch.no_grad()
+def validation_loss(task: Task, average: Average, seed: int) -> float:
+    """Mean loss of the averaged weights over batches of validation images, the same ones each time."""
+    trained = {key: value.detach().clone() for key, value in task.module.state_dict().items()}
+    task.module.load_state_dict(average.state)
+    task.module.eval()
+    total = torch.zeros(1)
+    for batch in range(VALIDATION_BATCHES):
+        generator = torch.Generator().manual_seed((seed * 1_000_003 + batch) * world_size() + rank())
+        total += task.loss(generator, held_out=True)[0].cpu()
+    task.module.load_state_dict(trained)
+    return float(mean_over_processes(total / VALIDATION_BATCHES))
 
 
 def make_optimizer(module: nn.Module, phase: PhaseConfig) -> torch.optim.Optimizer:
@@ -126,12 +196,15 @@ def train_step(
     task.module.train()
     for group in optimizer.param_groups:
         group["lr"] = learning_rate_at(step, phase)
-    loss, figures = task.loss(torch.Generator().manual_seed(batch_seed))
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise TrainingError(f"{task.name}: the loss is {value} at step {step}; lower the learning rate and resume")
+    generator = torch.Generator().manual_seed(batch_seed)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    value, figures = 0.0, {}
+    for _ in range(phase.accumulate):
+        loss, figures = task.loss(generator)
+        value += float(loss.detach()) / phase.accumulate
+        if not math.isfinite(value):
+            raise TrainingError(f"{task.name}: the loss is {value} at step {step}; lower the learning rate and resume")
+        (loss / phase.accumulate).backward()
     trained = [p for group in optimizer.param_groups for p in group["params"]]
     average_gradients(trained)
     nn.utils.clip_grad_norm_(trained, phase.gradient_norm)
@@ -146,20 +219,24 @@ def load_average(path: Path) -> dict[str, Tensor]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        return dict(torch.load(path, weights_only=True))
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
     except Exception as error:
         raise TrainingError(f"cannot read the checkpoint {path}: {error}; delete it to start anew") from error
 
 
-def _restore(path: Path, task: Task, optimizer: torch.optim.Optimizer, average: Average) -> int:
+def _restore(path: Path, task: Task, optimizer: torch.optim.Optimizer, average: Average, stopper: Stopper) -> int:
     stored = _load(path)
     task.module.load_state_dict(stored["module"])
     optimizer.load_state_dict(stored["optimizer"])
-    average.state = dict(stored["average"])
+    for key, value in stored["average"].items():
+        average.state[key].copy_(value)
+    stopper.best, stopper.waited = float(stored["best"]), int(stored["waited"])
     return int(stored["step"])
 
 
-def _save(path: Path, step: int, task: Task, optimizer: torch.optim.Optimizer, average: Average) -> None:
+def _save(
+    path: Path, step: int, task: Task, optimizer: torch.optim.Optimizer, average: Average, stopper: Stopper
+) -> None:
     """Write to a neighbour first, so that a crash never leaves half a checkpoint."""
     partial = path.with_suffix(".partial")
     torch.save(
@@ -168,6 +245,8 @@ def _save(path: Path, step: int, task: Task, optimizer: torch.optim.Optimizer, a
             "module": task.module.state_dict(),
             "optimizer": optimizer.state_dict(),
             "average": average.state,
+            "best": stopper.best,
+            "waited": stopper.waited,
         },
         partial,
     )

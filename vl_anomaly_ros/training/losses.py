@@ -110,7 +110,8 @@ def match(mask_logits: Tensor, class_logits: Tensor, targets: Targets, loss: Los
         rows, columns = linear_sum_assignment(cost[i][:, present].cpu().numpy())
         if len(rows) > queries:
             raise AssertionError("more classes than queries")
-        found.append((torch.as_tensor(rows), present[torch.as_tensor(columns)]))
+        rows, columns = (torch.as_tensor(each, device=present.device) for each in (rows, columns))
+        found.append((rows, present[columns]))
     return found
 
 
@@ -119,14 +120,15 @@ def segmentation_loss(
 ) -> Tensor:
     """Return class, mask and dice loss of one decoder layer (Mask2Former, on all pixels of a cell grid)."""
     batch, queries, last = class_logits.shape
-    wanted = torch.full((batch, queries), last - 1, dtype=torch.long)
+    device = class_logits.device
+    wanted = torch.full((batch, queries), last - 1, dtype=torch.long, device=device)
     predicted, truth, valid = [], [], []
     for i, (rows, columns) in enumerate(matches):
         wanted[i, rows] = columns
         predicted.append(mask_logits[i, rows].float())
         truth.append(targets.share[i, columns])
         valid.append(targets.valid[i][None].expand(len(rows), -1, -1))
-    weight = torch.ones(last)
+    weight = torch.ones(last, device=device)
     weight[-1] = loss.no_object_weight
     classes = F.cross_entropy(class_logits.float().flatten(0, 1), wanted.flatten(), weight)
     s, t, v = (torch.cat(parts).flatten(1) for parts in (predicted, truth, valid))

@@ -52,6 +52,14 @@ def average_gradients(parameters: list[nn.Parameter]) -> None:
         start += p.numel()
 
 
+def mean_over_processes(value: torch.Tensor) -> torch.Tensor:
+    """Return the mean of a tensor over the processes."""
+    if world_size() > 1:
+        dist.all_reduce(value)
+        value = value / world_size()
+    return value
+
+
 def run_together(function: Callable[..., None], processes: int, *arguments: Any) -> None:
     """Call `function(*arguments)` in several processes of one thread each, and wait for them.
 

@@ -28,6 +28,7 @@ from vl_anomaly_ros.training import captions
 from vl_anomaly_ros.training.clip_task import ClipTask
 from vl_anomaly_ros.training.config import ImageSetConfig, TrainingConfig, to_mapping
 from vl_anomaly_ros.training.data import load_image_set
+from vl_anomaly_ros.training.device import device_of
 from vl_anomaly_ros.training.export import export_bundle
 from vl_anomaly_ros.training.loop import load_average, run_phase
 from vl_anomaly_ros.training.parallel import rank, run_together
@@ -60,7 +61,9 @@ class Run:
         """Train every phase that is not finished, in as many processes as configured."""
         for source in (self.config.data.clip, self.config.data.segment):
             self.image_set(source)
-        run_together(_train, self.config.processes, self.config, self.folder, self.data)
+        # On a GPU one process does; on the CPU processes of one thread each are faster than threads.
+        processes = self.config.processes if device_of(self.config.device).type == "cpu" else 1
+        run_together(_train, processes, self.config, self.folder, self.data)
 
     def train_clip(self) -> None:
         """Pre-train CLIP on the set with anomalies of the split that it may see."""
@@ -142,7 +145,7 @@ class Run:
                 path, count=source.count, seed=source.seed, anomalies=source.anomalies,
                 anomaly_density=source.density, views_per_scene=source.views_per_scene,
                 width=self.config.bundle.width_px, height=self.config.bundle.height_px,
-                workers=self.config.processes,
+                workers=self.config.processes, world=source.world,
             )  # fmt: skip
         return path
 
@@ -222,7 +225,8 @@ def _train(config: TrainingConfig, folder: Path, data: Path) -> None:
 def describe(source: ImageSetConfig) -> str:
     """Return a set in words."""
     kind = "known classes only" if source.anomalies == "none" else f"anomalies of split '{source.anomalies}'"
-    return f"{source.count} simulated images of seed {source.seed}, {kind}"
+    world = "" if source.world == "standard" else f" of the {source.world} world"
+    return f"{source.count} simulated images{world} of seed {source.seed}, {kind}"
 
 
 def figures(result: Evaluation, test_set: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from vl_anomaly_ros.model.clip import freeze
 from vl_anomaly_ros.model.segmenter import Segmenter, SegmenterOutput, semantic_probabilities
 from vl_anomaly_ros.training.config import PhaseConfig, TrainingConfig
 from vl_anomaly_ros.training.data import ImageSet, augment, normalise, random_window, to_tensor
+from vl_anomaly_ros.training.device import device_of
 from vl_anomaly_ros.training.losses import aligner_loss, make_targets, match, segmentation_loss
 from vl_anomaly_ros.training.parallel import world_size
 from vl_anomaly_ros.training.tokenizer import context_tokens
@@ -62,29 +63,34 @@ class SegmentTask:
             raise TrainingError("the segmenter's image set holds anomalies; make it with known classes only")
         self.name = name
         self.module: nn.Module = nn.ModuleDict({"segmenter": segmenter, "aligner": aligner})
-        self.segmenter, self.aligner, self.clip = segmenter, aligner, clip
+        self.device = device_of(config.device)
+        self.module.to(self.device)
+        self.segmenter, self.aligner, self.clip = segmenter, aligner, clip.to(self.device)
         freeze(clip)
-        self.images, self.config, self.phase = images, config, phase
+        self.images, self.held_out = images.split(phase.validation_images)
+        self.config, self.phase = config, phase
         prompt = learned_prompt(config.bundle.learned_contexts)
         words = [*images.classes, *negatives]
-        self.tokens = torch.tensor([tokenizer.encode(prompt.format(c)).ids for c in words])
+        self.tokens = torch.tensor([tokenizer.encode(prompt.format(c)).ids for c in words]).to(self.device)
 
-    def loss(self, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    def loss(self, generator: torch.Generator, *, held_out: bool = False) -> tuple[Tensor, dict[str, float]]:
         """Segment random windows; every decoder layer is supervised, the aligner on the last one."""
         config, weights = self.config, self.config.loss
+        images = self.held_out if held_out else self.images
         windows = [
-            random_window(self.images, self.phase, generator, about_objects=0.3)[1]
+            random_window(images, self.phase, generator, about_objects=0.3)[1]
             for _ in range(self.phase.batch_size // world_size())
         ]
-        pixels = normalise(augment(to_tensor(windows), generator), config.bundle.mean, config.bundle.std)
-        labels = torch.from_numpy(np.stack([w.semantic for w in windows]).astype(np.int64))
+        pixels = augment(to_tensor(windows), generator).to(self.device)
+        pixels = normalise(pixels, config.bundle.mean, config.bundle.std)
+        labels = torch.from_numpy(np.stack([w.semantic for w in windows]).astype(np.int64)).to(self.device)
         targets = make_targets(labels, len(self.images.classes))
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.phase.bfloat16):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.phase.bfloat16):
             out: SegmenterOutput = self.segmenter(pixels)
             pixel_embeddings = self.aligner.pixel_embeddings(out.pixels)
             mask_embeddings = self.aligner.mask_embeddings(out.queries)
         class_embeddings = self.aligner.class_embeddings(self.clip, self.tokens)
-        segmentation = torch.zeros(())
+        segmentation = torch.zeros((), device=self.device)
         for masks, classes in zip(out.mask_logits, out.class_logits, strict=True):
             matches = match(masks, classes, targets, weights)
             segmentation = segmentation + segmentation_loss(masks, classes, targets, matches, weights)
