@@ -46,7 +46,9 @@ def test_layout_and_types(seen: Path) -> None:
     assert about["classes"] == list(KNOWN_CLASSES)
     assert about["counts"]["frames"] == 4
     assert about["settings"]["seed"] == 1
-    assert sum(about["looks"].values()) == 4
+    assert sum(about["looks"].values()) == sum(about["styles"].values()) == 4
+    assert (about["world"], about["version"]) == ("standard", 2)
+    assert not (seen / "hard").exists()
     for frame in range(4):
         assert _picture(seen, "images", frame).shape == (64, 128, 3)
         assert _picture(seen, "semantic", frame).dtype == np.uint8

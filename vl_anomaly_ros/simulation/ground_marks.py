@@ -109,7 +109,7 @@ def _repair_patch(p: _Painter) -> None:
     skew = float(p.rng.normal(0, 0.04))
     inside = np.minimum(long - np.abs(ds), wide - np.abs(dd + skew * ds))
     area = np.clip(inside / np.float32(0.03), 0, 1).astype(np.float32)
-    shade = float(p.rng.choice([p.rng.uniform(0.5, 0.8), p.rng.uniform(1.15, 1.45)]))
+    shade = float(p.rng.choice([p.rng.uniform(0.5, 0.8), p.rng.uniform(1.12, 1.32)]))
     p.ground.blend(at, area, (shade, shade, shade * float(p.rng.uniform(0.95, 1.03))), "repair patch")
     if p.rng.random() < 0.6:
         edge = np.clip(1 - np.abs(inside - 0.03) / np.float32(0.045), 0, 1).astype(np.float32)

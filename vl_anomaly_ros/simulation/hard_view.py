@@ -46,7 +46,7 @@ class HardCamera:
         """The picture of `view`; the renderer already looks from there."""
         look, renderer = self._scene.look, self._renderer
         pose = view.pose_world_base @ view.mounting.pose_base_camera()
-        rays_camera = _rays(view)
+        rays_camera = pixel_rays(view)
         rays = rays_camera @ pose[:3, :3].T.astype(np.float32)
         rgb = renderer.colour().astype(np.float32) / np.float32(255)
         semantic, instances = renderer.labels()
@@ -100,7 +100,7 @@ class HardCamera:
         return bloom(rgb, 0.5 if look.lamps >= 2 else 0.25), hard
 
 
-def _rays(view: View) -> FloatImage:
+def pixel_rays(view: View) -> FloatImage:
     """Unit rays through the pixels, optical frame, (H, W, 3)."""
     k = view.intrinsics.matrix
     u = (np.arange(view.intrinsics.width_px) - k[0, 2]) / k[0, 0]
@@ -120,13 +120,16 @@ class _Light:
         self.shade_over_sun = (ambient / (ambient + sun)).astype(np.float32)
         base = {name: np.asarray(_base_colour(scene, name)) for name in ("road", "lane marking")}
         self.road_over_marking = (base["road"] / np.maximum(base["lane marking"], 0.05)).astype(np.float32)
+        # Nearer to the shade: joints and dark grain are no shadows.
         self._border = {
-            value: float((np.minimum(colour * ambient, 1).mean() + np.minimum(colour * (ambient + sun), 1).mean()) / 2)
+            value: float(
+                0.7 * np.minimum(colour * ambient, 1).mean() + 0.3 * np.minimum(colour * (ambient + sun), 1).mean()
+            )
             for value, colour in ((_ROAD, base["road"]), (_MARKING, base["lane marking"]))
         }
 
     def shadow(self, rgb: FloatImage, semantic: NDArray[np.uint8]) -> Mask:
-        """Where road and markings, as drawn, are nearer to their colour in the shade than to that in the sun."""
+        """Where road and markings, as drawn, are about as dark as their colour in the shade."""
         result = np.zeros(semantic.shape, bool)
         light = rgb.mean(axis=2)
         for value, border in self._border.items():
@@ -135,7 +138,8 @@ class _Light:
             total = cv2.blur(light * own, (5, 5))
             count = cv2.blur(own, (5, 5))
             result |= (own > 0) & (np.asarray(total) < border * np.asarray(count))
-        return result
+        opened = cv2.morphologyEx(result.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+        return np.asarray(opened, bool)
 
 
 def _base_colour(scene: Scene, name: str) -> Colour:

@@ -121,7 +121,9 @@ def _put_before(rng: Rng, placer: _Placer, hidden: SceneObject, known: list[Scen
         aside = (hidden.radius_m * share + 0.7 * thing.radius_m) * float(rng.uniform(0.45, 0.95))
         point = eye[:2] + share * towards + float(rng.choice([-1.0, 1.0])) * aside * across
         s, d = placer.scene.line.locate(point)
-        yaw = float(rng.choice([0.0, np.pi])) + float(rng.normal(0, 0.15))
+        with_traffic = 0.0 if d < 0 else np.pi
+        turned = with_traffic if thing.name != "person" else float(rng.uniform(-np.pi, np.pi))
+        yaw = turned + float(rng.normal(0, 0.1))
         if share * reach > 4.0 + thing.radius_m and placer.put(thing, s, d, yaw, float(rng.uniform(0, 3))):
             return True
     return False

@@ -41,7 +41,7 @@ def wet(
     usual = np.zeros_like(light[:, :1])
     for row in np.flatnonzero(road.any(axis=1)):
         usual[row] = np.median(light[row, road[row]])
-    strange = road & (np.abs(light - usual) * share[..., 0] > np.float32(0.045))
+    strange = road & (np.abs(light - usual) * share[..., 0] > np.float32(0.015) + np.float32(0.08) * usual)
     return soaked * (1 - share) + image * share, strange
 
 
