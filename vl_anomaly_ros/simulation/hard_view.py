@@ -35,7 +35,7 @@ class HardPicture:
 
 
 class HardCamera:
-    """Takes pictures of a scene of the hard world through any renderer."""
+    """Takes pictures of a scene of the hard world; needs its renderer's colour, labels, depth and mirror image."""
 
     def __init__(self, renderer: MujocoRenderer) -> None:
         self._renderer, self._scene = renderer, renderer.scene
