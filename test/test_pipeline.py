@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tiny_bundle import BLUE, GREEN, GREY, MAGENTA, POISON_RGB, RED, build_tiny_bundle, picture
+from tiny_bundle import BLUE, CALIBRATION, GREEN, GREY, MAGENTA, POISON_RGB, RED, build_tiny_bundle, picture
 
 from vl_anomaly_ros import pipeline as module
 from vl_anomaly_ros.config import Config, with_values
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.errors import BundleError, ConfigError, GeometryError
+from vl_anomaly_ros.evaluation.seal import seal
 from vl_anomaly_ros.geometry.scene import R_OPTICAL_LEVEL
 from vl_anomaly_ros.pipeline import Pipeline
 from vl_anomaly_ros.text.vocabulary import KnownClass
@@ -277,6 +278,35 @@ def test_settings_change_between_frames(tiny_pipeline: Pipeline) -> None:
     assert result.regions[0].label.source is NameSource.NONE
     assert result.regions[0].label.runners_up[0][0] == "dog"
     assert "unknown" in result.class_names
+
+
+def test_a_method_that_the_bundle_is_not_calibrated_for_is_refused(tmp_path: Path) -> None:
+    """Its scores would be read by another method's probabilities and threshold."""
+    bundle = build_tiny_bundle(tmp_path / "b")
+    only = {key: value for key, value in CALIBRATION.items() if key != "methods"}
+    (bundle / "calibration.yaml").unlink()
+    seal(bundle, calibration=only)
+    settings = with_values(Config(), {"engine.bundle": str(bundle), "engine.threads": 1})
+    message = (
+        r"method\.name: expected one that the bundle tiny is calibrated for \(vl_anomaly\), got vl4ad; run vl-anomaly"
+    )
+    with pytest.raises(ConfigError, match=message):
+        Pipeline(with_values(settings, {"method.name": "vl4ad"}))
+    pipeline = Pipeline(settings)
+    with pytest.raises(ConfigError, match=message):
+        pipeline.reconfigure(with_values(settings, {"method.name": "vl4ad", "regions.threshold": 0.9}))
+    assert pipeline.config == settings
+    assert pipeline.process(frame(picture())).method == "vl_anomaly"
+
+
+def test_each_method_is_read_by_its_own_calibration(tmp_path: Path) -> None:
+    bundle = build_tiny_bundle(tmp_path / "b")
+    only = {key: value for key, value in CALIBRATION.items() if key != "methods"}
+    seal(bundle, calibration={**only, "threshold": 1.0}, method="vl4ad")
+    pipeline = Pipeline(with_values(Config(), {"engine.bundle": str(bundle), "engine.threads": 1}))
+    assert len(pipeline.process(frame(picture())).regions) == 2
+    pipeline.reconfigure(with_values(pipeline.config, {"method.name": "vl4ad"}))
+    assert len(pipeline.process(frame(picture())).regions) == 0
 
 
 def test_what_is_fixed_at_start_stays(tiny_pipeline: Pipeline) -> None:

@@ -42,6 +42,7 @@ class Pipeline:
 
     Raises:
         BundleError: the bundle or the tagger is absent, incomplete or altered.
+        ConfigError: the bundle is not calibrated for the method.
         EngineError: the backend cannot run it.
 
     Example:
@@ -56,7 +57,12 @@ class Pipeline:
         self._engine = make_engine(config.engine)
         self._failures = 0
         self._growth = Growth()
-        self._suggestions = Suggestions(config.naming, self._engine.words, config.engine.threads)
+        try:
+            self.bundle.calibration_for(config.method.name)
+            self._suggestions = Suggestions(config.naming, self._engine.words, config.engine.threads)
+        except VlAnomalyError:
+            self._engine.close()
+            raise
         self._beside = ThreadPoolExecutor(1, "vl_anomaly_inputs", initializer=partial(keep_to_half, 1))
 
     def process(self, frame: Frame, complete: Callable[[Frame], Frame] = lambda frame: frame) -> FrameResult:
@@ -88,7 +94,7 @@ class Pipeline:
             )
 
     def _judge(self, frame: Frame, complete: Callable[[Frame], Frame], config: Config, started: float) -> FrameResult:
-        calibration = self.bundle.calibration
+        calibration = self.bundle.calibration_for(config.method.name)
         height, width = frame.image.shape[:2]
         inputs = self._beside.submit(_prepared, complete, frame, config)
         scores = self._with_engine(lambda engine: engine.run(frame.image, terms_of(config.method, calibration)))
@@ -154,7 +160,8 @@ class Pipeline:
         config: Config,
     ) -> Fine:
         """The image's pixels that are words which images have added to the vocabulary."""
-        threshold = _setting_or(config.regions.threshold, self.bundle.calibration.threshold)
+        calibration = self.bundle.calibration_for(config.method.name)
+        threshold = _setting_or(config.regions.threshold, calibration.threshold)
         return self._growth.look(
             stamp_ns,
             regions,
@@ -205,11 +212,13 @@ class Pipeline:
         """Take new run-time settings from the next frame on.
 
         Raises:
-            ConfigError: a setting that is read-only differs; nothing changes.
+            ConfigError: a setting that is read-only differs, or the bundle is not calibrated for the method; nothing
+                changes.
         """
         for now, new in zip(described(self._config), described(config)):
             if now.meaning.read_only and now.value != new.value:
                 raise ConfigError(f"{now.name}: expected {now.value!r} as at start, got {new.value!r}; it is read-only")
+        self.bundle.calibration_for(config.method.name)
         self._config = config
 
     def set_vocabulary(self, vocabulary: Vocabulary) -> int:

@@ -73,6 +73,23 @@ def test_a_bundle_is_calibrated_and_compared(sets: Path, larger_bundle: Path, tm
         assert (tmp_path / "report" / name).read_text().startswith("<svg")
 
 
+@pytest.mark.parametrize("method", ["vl4ad", "clipomaly"])
+def test_a_bundle_is_calibrated_for_another_method(
+    sets: Path, larger_bundle: Path, tmp_path: Path, method: str
+) -> None:
+    """The default method's calibration stays; the new one's probabilities follow the method's own score."""
+    bundle = Path(shutil.copytree(larger_bundle, tmp_path / "bundle"))
+    before = load_bundle(bundle)
+    words = ["calibrate", str(bundle), "--images", str(sets / "first"), "--method", method]
+    assert main([*words, "--false-positives-per-frame", "4"]) == 0
+    after = load_bundle(bundle)
+    assert after.calibration == before.calibration
+    found = after.calibration_for(method)
+    assert found != before.calibration_for(method)
+    assert f"Temperatures of {method}" in found.measured_on
+    assert main([*words, "--compare", str(sets / "second")]) == 1
+
+
 def test_a_share_that_was_made_by_pasting_is_pointed_out(
     sets: Path, larger_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -25,3 +25,14 @@ def test_new_figures_and_calibration(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = load_bundle(folder)
     assert bundle.figures == {"first": curve, "second": curve}
     assert bundle.calibration.probability == tuple(curve)
+
+
+def test_a_methods_calibration_leaves_those_of_the_others(tiny_bundle: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    own = {key: value for key, value in CALIBRATION.items() if key != "methods"}
+    for threshold, method in ((0.6, "vl_anomaly"), (0.7, "vl4ad"), (0.8, "clipomaly")):
+        seal(folder, calibration={**own, "threshold": threshold}, method=method)
+    bundle = load_bundle(folder)
+    found = {method: bundle.calibration_for(method).threshold for method in bundle.calibrations}
+    assert found == {"vl_anomaly": 0.6, "vl4ad": 0.7, "clipomaly": 0.8}
+    assert bundle.calibration.threshold == 0.6

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ VOCABULARY = {
     "ood_prompts": ["animal", "furniture"],
     "candidates": ["dog", "sofa", "cone"],
 }
-CALIBRATION = {
+_OF_ALL_METHODS = {
     "source_weights": [0.5, 0.25, 0.25],
     "temperatures": [0.1, 0.1],
     "clip_dense_weight": 0.5,
@@ -51,6 +52,10 @@ CALIBRATION = {
     "threshold": 0.5,
     "min_name_confidence": 0.5,
     "measured_on": "nothing: set by hand",
+}
+CALIBRATION = {
+    **deepcopy(_OF_ALL_METHODS),
+    "methods": {"vl4ad": deepcopy(_OF_ALL_METHODS), "clipomaly": deepcopy(_OF_ALL_METHODS)},
 }
 
 

@@ -13,10 +13,10 @@ from pathlib import Path
 from reprlib import repr as brief
 from typing import Any
 
-from vl_anomaly_ros.engine.calibration import Calibration
+from vl_anomaly_ros.engine.calibration import DEFAULT_METHOD, Calibration
 from vl_anomaly_ros.engine.description import Description
 from vl_anomaly_ros.engine.graph_file import check_graph_file, data_file
-from vl_anomaly_ros.errors import BundleError, VocabularyError
+from vl_anomaly_ros.errors import BundleError, ConfigError, VocabularyError
 from vl_anomaly_ros.text.tokenizer import MAX_TOKENIZER_BYTES
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.untrusted import MAX_YAML_BYTES, parse_yaml, plain, read_file
@@ -53,6 +53,7 @@ class Bundle:
         logit_scale: CLIP's factor from cosine to logit.
         detector_classes: the K classes that the detector was trained on.
         learned_prompt, prompt_templates: texts with one `{}` for the word.
+        calibrations: of the methods that it is calibrated for, the default one among them.
         figures: what it reached and on what.
     """
 
@@ -73,9 +74,28 @@ class Bundle:
     detector_classes: tuple[str, ...]
     learned_prompt: str
     prompt_templates: tuple[str, ...]
-    calibration: Calibration
+    calibrations: Mapping[str, Calibration]
     vocabulary: Vocabulary
     figures: Mapping[str, Any]
+
+    @property
+    def calibration(self) -> Calibration:
+        """That of the default method."""
+        return self.calibrations[DEFAULT_METHOD]
+
+    def calibration_for(self, method: str) -> Calibration:
+        """That of a method, as `method.name` of the settings.
+
+        Raises:
+            ConfigError: there is none. Another method's probabilities and threshold mean nothing for its scores.
+        """
+        if method not in self.calibrations:
+            raise ConfigError(
+                f"method.name: expected one that the bundle {self.name} is calibrated for "
+                f"({', '.join(self.calibrations)}), got {method}; run vl-anomaly calibrate {plain(str(self.path))} "
+                f"--method {method}"
+            )
+        return self.calibrations[method]
 
     def read(self, file: str) -> bytes:
         """Content of one of `FILES`, or of one of `DATA_FILES` that `hashes` lists.
@@ -140,7 +160,7 @@ def load_bundle(path: str | Path) -> Bundle:
         detector_classes=values.texts("detector_classes"),
         learned_prompt=values.template("learned_prompt", values.text("learned_prompt")),
         prompt_templates=tuple(values.template("prompt_templates", template) for template in templates),
-        calibration=Calibration.from_mapping(parse_yaml(contents["calibration.yaml"], "calibration.yaml", BundleError)),
+        calibrations=Calibration.by_method(parse_yaml(contents["calibration.yaml"], "calibration.yaml", BundleError)),
         vocabulary=vocabulary,
         figures=values.figures("figures"),
     )

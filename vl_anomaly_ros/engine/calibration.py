@@ -11,15 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from vl_anomaly_ros.config import METHODS
 from vl_anomaly_ros.engine.description import MAX_NOTE_CHARACTERS
 from vl_anomaly_ros.errors import BundleError
 
 MAX_CURVE_POINTS = 4096
+DEFAULT_METHOD = METHODS[0]
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """Contents of calibration.yaml.
+    """What calibration.yaml says of one method.
 
     Attributes:
         source_weights: of the detector, text and CLIP scores; not negative, with a positive sum.
@@ -71,8 +73,31 @@ class Calibration:
         _expect(0 <= self.min_name_confidence <= 1, "min_name_confidence", "0..1", self.min_name_confidence)
 
     @classmethod
+    def by_method(cls, values: Any) -> Mapping[str, Calibration]:
+        """From the plain values of calibration.yaml: of the default method, and of those under `methods`.
+
+        Raises:
+            BundleError: as `from_mapping`, or a method is unknown.
+        """
+        made = {DEFAULT_METHOD: cls.from_mapping(values)}
+        others = values.get("methods") or {}
+        if not isinstance(others, Mapping) or not set(others) <= set(METHODS[1:]):
+            raise BundleError(
+                f"calibration.yaml: methods: expected some of {', '.join(METHODS[1:])} with what was learned for them, "
+                f"got {brief(others)}; calibrate again"
+            )
+        return made | {name: cls._of_method(name, block) for name, block in others.items()}
+
+    @classmethod
+    def _of_method(cls, name: str, block: Any) -> Calibration:
+        try:
+            return cls.from_mapping(block)
+        except BundleError as error:
+            raise BundleError(f"{error} (under methods: {name})") from error
+
+    @classmethod
     def from_mapping(cls, values: Any) -> Calibration:
-        """From the plain values of calibration.yaml.
+        """From the plain values of one method.
 
         Raises:
             BundleError: a key is absent, of the wrong type or out of range.

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -13,7 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from vl_anomaly_ros.config import MethodConfig
 from vl_anomaly_ros.engine.bundle import Bundle
+from vl_anomaly_ros.engine.calibration import DEFAULT_METHOD
+from vl_anomaly_ros.engine.terms import bank_with, terms_of
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.image_set import LabelledImage
 from vl_anomaly_ros.evaluation.metrics import FloatArray, PixelFigures, PixelMetrics
@@ -30,9 +33,10 @@ class BundleRunner:
     Args:
         bundle: verified bundle.
         threads: for ONNX Runtime.
+        method: whose terms the score has, as `method.name` of the settings.
     """
 
-    def __init__(self, bundle: Bundle, threads: int = 2) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 2, method: str = DEFAULT_METHOD) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3
@@ -45,6 +49,14 @@ class BundleRunner:
         self._tokenizer = Tokenizer(bundle.read("tokenizer.json"), bundle.context_length)
         builder = TextBankBuilder(self.encode, bundle.detector_classes, bundle.learned_prompt, bundle.prompt_templates)
         self.bank: TextBank = builder.build(bundle.vocabulary)
+        self.method = method
+        self.calibration = bundle.calibrations.get(method, bundle.calibration)
+        self._terms = terms_of(MethodConfig(name=method), self.calibration)
+
+    @property
+    def uses_aligned(self) -> bool:
+        """Whether the aligned embeddings count in the method's score."""
+        return self._terms.ensemble[0] > 0 or self._terms.source_weights[1] > 0
 
     def encode(self, texts: Any) -> FloatArray:
         """Return unit embeddings (N, D) float32 of texts."""
@@ -69,21 +81,22 @@ class BundleRunner:
         temperatures: tuple[float, float] | None = None,
         clip_dense_weight: float | None = None,
     ) -> tuple[FloatArray, FloatArray, npt.NDArray[np.int32]]:
-        """Return score (h, w), sources (3, h, w) and class map (h, w); settings default to the calibration's."""
-        stored = self.bundle.calibration
-        dense = stored.clip_dense_weight if clip_dense_weight is None else clip_dense_weight
+        """Return score (h, w), sources (3, h, w) and class map (h, w); settings default to the method's."""
+        terms = replace(
+            self._terms,
+            source_weights=weights or self._terms.source_weights,
+            temperatures=temperatures or self._terms.temperatures,
+            clip_dense_weight=self._terms.clip_dense_weight if clip_dense_weight is None else clip_dense_weight,
+        )
+        bank = bank_with(terms.bank, self.bank)
         feeds = {
             **visual,
-            "text_bank": self.bank.text_bank,
-            "aligned_mask": self.bank.aligned_mask,
-            "clip_mask": self.bank.clip_mask,
-            "group_matrix": self.bank.group_matrix,
-            "detector_matrix": self.bank.detector_matrix,
-            "source_weights": np.array(weights or stored.source_weights, np.float32),
-            "temperatures": np.array(temperatures or stored.temperatures, np.float32),
-            "text_pixel_weight": np.array([0.5], np.float32),
-            "clip_dense_weight": np.array([dense], np.float32),
-            "ensemble": np.array([0.0, 0.4, 0.8], np.float32),
+            "text_bank": bank.text_bank,
+            "aligned_mask": bank.aligned_mask,
+            "clip_mask": bank.clip_mask,
+            "group_matrix": bank.group_matrix,
+            "detector_matrix": bank.detector_matrix,
+            **vars(terms.head_settings()),
         }
         score, sources, class_map = self._head.run(["score", "sources", "class_map"], feeds)
         return np.asarray(score), np.asarray(sources), np.asarray(class_map)

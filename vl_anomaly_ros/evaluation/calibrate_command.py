@@ -8,8 +8,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from vl_anomaly_ros.config import METHODS
 from vl_anomaly_ros.console import Progress, note, say
 from vl_anomaly_ros.engine.bundle import Bundle, load_bundle
+from vl_anomaly_ros.engine.calibration import DEFAULT_METHOD
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner
 from vl_anomaly_ros.evaluation.calibration import CalibrationSettings, calibrate
@@ -19,12 +21,13 @@ from vl_anomaly_ros.evaluation.calibration_paste import PastedImages, PasteSetti
 from vl_anomaly_ros.evaluation.calibration_pictures import normal_images
 from vl_anomaly_ros.evaluation.calibration_report import write_report
 from vl_anomaly_ros.evaluation.image_set import ImageSet, LabelledImage
-from vl_anomaly_ros.evaluation.seal import seal, write_yaml
+from vl_anomaly_ros.evaluation.seal import seal, with_calibration, write_yaml
 
 _BUDGET = BudgetSettings()
 EPILOG = """examples:
   vl-anomaly calibrate bundles/mine --images out/calib
   vl-anomaly calibrate bundles/mine --images out/calib --false-positives-per-frame 0.2 --prior 0.001
+  vl-anomaly calibrate bundles/mine --images out/calib --method vl4ad
   vl-anomaly calibrate bundles/mine --normal recordings/quiet --paste --report out/report
   vl-anomaly calibrate bundles/mine --normal recordings/quiet --paste out/calib --out calibration.yaml
   vl-anomaly calibrate bundles/mine --images out/calib --compare out/seen out/unseen --report out/report
@@ -45,6 +48,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         const="",
         metavar="DIR",
         help="paste outliers into the normal pictures: cut out of this simulated set, without DIR made-up shapes",
+    )
+    parser.add_argument(
+        "--method", choices=METHODS, default=DEFAULT_METHOD, help=f"whose score (method.name; default {DEFAULT_METHOD})"
     )
     parser.add_argument("--seed", type=int, default=0, help="of what is pasted (default 0)")
     parser.add_argument(
@@ -77,7 +83,11 @@ def run(args: argparse.Namespace) -> int:
     if len({images.root.name for images in compared}) < len(compared):
         raise EvaluationError("--compare: expected folders of different names; they name the rows of the table")
     budget = BudgetSettings(args.false_positives_per_frame, args.min_area_px)
-    runner = BundleRunner(bundle, args.threads)
+    if compared and args.method != DEFAULT_METHOD:
+        raise EvaluationError(
+            f"--compare: expected with {DEFAULT_METHOD}, got {args.method}; it has no weights to compare"
+        )
+    runner = BundleRunner(bundle, args.threads, args.method)
     with Progress("images") as progress:
         found = calibrate(
             runner,
@@ -101,9 +111,9 @@ def run(args: argparse.Namespace) -> int:
                 )
             )
     if args.out is None:
-        seal(args.bundle, calibration=found)
+        seal(args.bundle, calibration=found, method=args.method)
     else:
-        write_yaml(args.out, found)
+        write_yaml(args.out, with_calibration(args.out, found, args.method))
     if args.report is not None:
         write_report(args.report, found, results)
     report = found["report"]

@@ -15,11 +15,19 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from vl_anomaly_ros.engine.calibration import DEFAULT_METHOD
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner
 from vl_anomaly_ros.evaluation.calibration_budget import BudgetSettings, JudgedFrame, threshold_for_budget
 from vl_anomaly_ros.evaluation.calibration_curve import at_prior, check_share, isotonic_map
-from vl_anomaly_ros.evaluation.calibration_samples import SettingGrid, choose, collect
+from vl_anomaly_ros.evaluation.calibration_samples import (
+    Chosen,
+    HeadSetting,
+    SettingGrid,
+    choose,
+    choose_temperatures,
+    collect,
+)
 from vl_anomaly_ros.evaluation.fusion_weights import Bools, figures, fuse
 from vl_anomaly_ros.evaluation.image_set import LabelledImage
 from vl_anomaly_ros.evaluation.metrics import ANOMALY
@@ -78,9 +86,17 @@ def calibrate(
     """
     settings = settings or CalibrationSettings()
     samples = collect(runner, images, settings.grid, settings.min_region_px, progress)
-    chosen = choose(samples)
-    truth, sources = samples.truth(), samples.sources(chosen.setting)
-    score = fuse(chosen.weights, sources.reshape(3, -1)).reshape(truth.shape)
+    truth = samples.truth()
+    if runner.method == DEFAULT_METHOD:
+        chosen = choose(samples)
+        score = fuse(chosen.weights, samples.sources(chosen.setting).reshape(3, -1)).reshape(truth.shape)
+        how = "Weights: the best AuPRC found from a logistic fit on."
+    else:
+        kept = runner.calibration  # of weights and shares; the method sets its own
+        setting = HeadSetting(*choose_temperatures(samples), kept.clip_dense_weight)
+        chosen = Chosen(kept.source_weights, kept.source_weights, setting)
+        score = np.stack(samples.score[setting.aligned_tau, setting.clip_tau])
+        how = f"Temperatures of {runner.method}: the best AuPRC."
     used = truth <= ANOMALY
     anomalous = truth[used] == ANOMALY
     share = float(anomalous.mean())
@@ -103,13 +119,12 @@ def calibrate(
         "threshold": operation.threshold,
         "min_name_confidence": name_threshold(
             np.array(samples.name_confidence), np.array(samples.names_right, bool), settings.name_precision,
-            runner.bundle.calibration.min_name_confidence,
+            runner.calibration.min_name_confidence,
         ),
         "measured_on": (
-            f"{measured_on}: {len(frames)} images of {width}x{height} pixels. Weights: the best AuPRC found from a "
-            f"logistic fit on. Probabilities hold where a share of {prior:.3g} of the pixels is anomalous. Threshold: "
-            f"the lowest that keeps to {settings.budget.false_regions:g} false regions a frame, of at least "
-            f"{settings.budget.min_area_px} px."
+            f"{measured_on}: {len(frames)} images of {width}x{height} pixels. {how} Probabilities hold where a share "
+            f"of {prior:.3g} of the pixels is anomalous. Threshold: the lowest that keeps to "
+            f"{settings.budget.false_regions:g} false regions a frame, of at least {settings.budget.min_area_px} px."
         ),
         "report": {
             "logistic_fit": [round(float(w), 4) for w in chosen.logistic],

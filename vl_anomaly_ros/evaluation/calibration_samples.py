@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from vl_anomaly_ros.engine.bundle import MASK_STRIDE
+from vl_anomaly_ros.engine.calibration import DEFAULT_METHOD
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner, anomaly_regions
 from vl_anomaly_ros.evaluation.fusion_weights import EQUAL, Weights, figures, fuse, learned_weights, logistic_weights
@@ -53,6 +54,7 @@ class Samples:
         detector: (h, w) float32 maps at mask resolution.
         text: the same by temperature.
         clip: the same by temperature and share of the per-pixel probability.
+        score: of a method that has no weights to learn, by both temperatures.
         names_right, name_confidence: of true anomalies whose category is known, one entry a region.
     """
 
@@ -60,6 +62,7 @@ class Samples:
     detector: list[FloatArray] = field(default_factory=list)
     text: dict[float, list[FloatArray]] = field(default_factory=dict)
     clip: dict[tuple[float, float], list[FloatArray]] = field(default_factory=dict)
+    score: dict[tuple[float, float], list[FloatArray]] = field(default_factory=dict)
     names_right: list[bool] = field(default_factory=list)
     name_confidence: list[float] = field(default_factory=list)
 
@@ -94,30 +97,42 @@ def collect(
         EvaluationError: no anomalous or no normal pixel among the images, or images of another size.
     """
     samples = Samples()
-    clip_settings = [
-        (tau / runner.bundle.logit_scale, dense)
-        for tau, dense in itertools.product(grid.clip_tau, grid.clip_dense_weight)
-    ]
     for done, item in enumerate(images, 1):
         visual = runner.visual(item.image)
         samples.label.append(item.label)
-        # One pass of the head serves a text and a CLIP setting at once.
-        for index in range(max(len(clip_settings), len(grid.aligned_tau))):
-            clip_tau, dense = clip_settings[index % len(clip_settings)]
-            aligned_tau = grid.aligned_tau[index % len(grid.aligned_tau)]
-            _, sources, _ = runner.head(visual, (1.0, 1.0, 1.0), (aligned_tau, clip_tau), dense)
-            if index < len(clip_settings):
-                samples.clip.setdefault((clip_tau, dense), []).append(sources[2].copy())
-            if index < len(grid.aligned_tau):
-                samples.text.setdefault(aligned_tau, []).append(sources[1].copy())
-            if index == 0:
-                samples.detector.append(sources[0].copy())
+        if runner.method == DEFAULT_METHOD:
+            _collect_sources(runner, visual, grid, samples)
+        else:
+            aligned = grid.aligned_tau if runner.uses_aligned else grid.aligned_tau[:1]
+            for taus in itertools.product(aligned, grid.clip_tau):
+                pair = taus[0], taus[1] / runner.bundle.logit_scale
+                samples.score.setdefault(pair, []).append(runner.head(visual, temperatures=pair)[0].copy())
         _collect_names(runner, item, visual, min_region_px, samples)
         progress(done)
     for kind, value in (("anomalous", ANOMALY), ("normal", NORMAL)):
         if not any((label == value).any() for label in samples.label):
             raise EvaluationError(f"calibration: no {kind} pixel in the images; use a set with both kinds")
     return samples
+
+
+def _collect_sources(
+    runner: BundleRunner, visual: Mapping[str, FloatArray], grid: SettingGrid, samples: Samples
+) -> None:
+    """The source maps of one image. One pass of the head serves a text and a CLIP setting at once."""
+    clip_settings = [
+        (tau / runner.bundle.logit_scale, dense)
+        for tau, dense in itertools.product(grid.clip_tau, grid.clip_dense_weight)
+    ]
+    for index in range(max(len(clip_settings), len(grid.aligned_tau))):
+        clip_tau, dense = clip_settings[index % len(clip_settings)]
+        aligned_tau = grid.aligned_tau[index % len(grid.aligned_tau)]
+        _, sources, _ = runner.head(visual, (1.0, 1.0, 1.0), (aligned_tau, clip_tau), dense)
+        if index < len(clip_settings):
+            samples.clip.setdefault((clip_tau, dense), []).append(sources[2].copy())
+        if index < len(grid.aligned_tau):
+            samples.text.setdefault(aligned_tau, []).append(sources[1].copy())
+        if index == 0:
+            samples.detector.append(sources[0].copy())
 
 
 def _collect_names(
@@ -133,6 +148,15 @@ def _collect_names(
         best = int(probabilities.argmax())
         samples.names_right.append(candidates[best] == record["category"])
         samples.name_confidence.append(float(probabilities[best] / probabilities.sum()))
+
+
+def choose_temperatures(samples: Samples) -> tuple[float, float]:
+    """The temperatures of the best AuPRC, for a method that has no weights to learn."""
+    truth = samples.truth()
+    used = truth <= ANOMALY
+    every = max(1, -(-int(used.sum()) // MAX_PIXELS))
+    anomalous = (truth[used] == ANOMALY)[::every]
+    return max(samples.score, key=lambda pair: figures(np.stack(samples.score[pair])[used][::every], anomalous)[0])
 
 
 @dataclass(frozen=True)

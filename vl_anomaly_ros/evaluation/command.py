@@ -102,9 +102,11 @@ def _labelled(args: argparse.Namespace, examples: ExampleSet, sources: bool) -> 
     config = with_values(config_from(args), {"engine.threads": args.threads})
     engine = _engine(config, args.vocabulary)
     bundle, vocabulary = engine.bundle, engine.lexicon.vocabulary
+    calibration = bundle.calibrations.get(config.method.name)
+    terms = terms_of(config.method, calibration or bundle.calibration)
     with Progress("pictures", quiet=args.json) as progress:
-        settings = SetSettings(args.threshold, sources, args.save_scores, progress=progress.update)
-        found = measure_set(engine, terms_of(config.method, bundle.calibration), examples, settings)
+        settings = SetSettings(args.threshold, calibration, sources, args.save_scores, progress=progress.update)
+        found = measure_set(engine, terms, examples, settings)
     engine.close()
     figures = {
         "dataset": args.dataset,

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from vl_anomaly_ros.engine.calibration import Calibration
 from vl_anomaly_ros.engine.engine import Engine, Scores
 from vl_anomaly_ros.engine.terms import Terms
 from vl_anomaly_ros.errors import EvaluationError
@@ -37,10 +38,12 @@ class SetSettings:
         sources: whether each source of the score is measured alone as well.
         save: folder for the score maps; None: none.
         min_named_px: smaller anomalies are not asked for their names.
+        calibration: of the method; None: it has none, and no calibration error.
         progress: called with pictures done and their number.
     """
 
     threshold: float | None = None
+    calibration: Calibration | None = None
     sources: bool = False
     save: Path | None = None
     min_named_px: int = MIN_NAMED_PX
@@ -175,7 +178,7 @@ class _Observed:
     """What is counted while the network runs."""
 
     def __init__(self, engine: Engine, classes: tuple[str, ...], settings: SetSettings) -> None:
-        self._curve = engine.bundle.calibration.score, engine.bundle.calibration.probability
+        self._calibration = settings.calibration
         self._lexicon = engine.lexicon
         self._min_named_px = settings.min_named_px
         self._reliability = Reliability()
@@ -187,8 +190,9 @@ class _Observed:
     def add(self, truth: Truth, scores: Scores) -> None:
         """Count a picture."""
         height, width = truth.label.shape
-        probability = upsampled(calibrated(scores.score, *self._curve), width, height)
-        self._reliability.update(probability, truth.label)
+        if self._calibration is not None:
+            curve = self._calibration.score, self._calibration.probability
+            self._reliability.update(upsampled(calibrated(scores.score, *curve), width, height), truth.label)
         self.known.update(truth, spread(scores.class_map, width, height))
         for name, source in zip(self.sources, scores.sources):
             self.sources[name].update(upsampled(source, width, height), truth.label)
@@ -201,6 +205,8 @@ class _Observed:
                 self.names.update(thing.name, candidates[best])
 
     def reliability_or_reason(self) -> tuple[ReliabilityFigures | None, str]:
+        if self._calibration is None:
+            return None, "the bundle is not calibrated for this method"
         try:
             return self._reliability.compute(), ""
         except EvaluationError as error:
