@@ -15,6 +15,7 @@ from vl_anomaly_ros.evaluation.calibration_budget import (
     JudgedFrame,
     operate,
     threshold_for_budget,
+    why,
 )
 
 SETTINGS = BudgetSettings(false_regions=1.0, min_area_px=16)
@@ -86,12 +87,21 @@ def test_small_regions_and_small_objects_do_not_count() -> None:
     [
         ([], "got none"),
         ([frame({})], "no threshold can find anything"),
-        ([frame({(2, 2): 0.9, (2, 10): 0.9})], "allow more"),
     ],
 )
-def test_a_budget_that_cannot_be_kept_is_refused(frames: Any, said: str) -> None:
+def test_frames_that_give_no_threshold_are_refused(frames: Any, said: str) -> None:
     with pytest.raises(EvaluationError, match=said):
         threshold_for_budget(frames, SETTINGS)
+
+
+def test_a_budget_that_cannot_be_kept_is_said_and_leaves_the_highest_threshold(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    found = threshold_for_budget([frame({(2, 2): 0.9, (2, 10): 0.9})], SETTINGS)
+    assert found.false_regions == 2
+    assert 0.89 < found.threshold <= 0.9
+    assert "allow more" in caplog.text
+    assert why(found, SETTINGS).startswith("the highest probability, which gives 2 of the allowed 1 ")
 
 
 @pytest.mark.parametrize("values", [{"false_regions": 0.0}, {"min_area_px": 0}, {"min_true_share": 0.0}])

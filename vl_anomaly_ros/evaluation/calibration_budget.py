@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.metrics import ANOMALY, NORMAL
 from vl_anomaly_ros.perception.regions import find_regions
 from vl_anomaly_ros.types import ByteArray, DoubleArray, FloatArray, ScoreMap
+
+log = logging.getLogger(__name__)
 
 LOWEST = 1e-4
 _COARSE, _FINE = 24, 12
@@ -130,8 +133,11 @@ def threshold_for_budget(frames: Sequence[JudgedFrame], settings: BudgetSettings
     Regions merge as the threshold falls, so that fewer of them are not a sign of a better threshold: the search goes
     downwards and stops where the budget is first exceeded.
 
+    Where even the highest probability gives too many, it is taken all the same, with a warning: alarms too many are
+    better than none.
+
     Raises:
-        EvaluationError: no frames, or even the highest probability gives too many false regions.
+        EvaluationError: no frames, or no probability above `LOWEST`.
     """
     if not frames:
         raise EvaluationError("calibration: expected frames to choose a threshold on, got none")
@@ -143,10 +149,11 @@ def threshold_for_budget(frames: Sequence[JudgedFrame], settings: BudgetSettings
         )
     best = operate(frames, _rounded(highest), settings)
     if best.false_regions > settings.false_regions:
-        raise EvaluationError(
-            f"false positives per frame: expected at most {settings.false_regions}, got {best.false_regions:.3g} at "
-            f"the highest threshold {best.threshold}; allow more, or train a better bundle"
-        )
+        log.warning(
+            "false positives per frame: expected at most %g, got %.3g at the highest probability, which becomes the "
+            "threshold; allow more, or train a better bundle", settings.false_regions, best.false_regions,
+        )  # fmt: skip
+        return best
     lower = LOWEST
     for steps in (_COARSE, _FINE):
         for threshold in _between(best.threshold, lower, steps):
@@ -158,6 +165,14 @@ def threshold_for_budget(frames: Sequence[JudgedFrame], settings: BudgetSettings
         else:
             return best  # all the way down
     return best
+
+
+def why(operation: Operation, settings: BudgetSettings) -> str:
+    """How the threshold was chosen, for people."""
+    allowed = f"{settings.false_regions:g} false regions a frame, of at least {settings.min_area_px} px"
+    if operation.false_regions > settings.false_regions:
+        return f"the highest probability, which gives {operation.false_regions:.3g} of the allowed {allowed}"
+    return f"the lowest that keeps to {allowed}"
 
 
 def _between(upper: float, lower: float, steps: int) -> list[float]:
