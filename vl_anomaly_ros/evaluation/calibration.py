@@ -18,7 +18,7 @@ import numpy.typing as npt
 from vl_anomaly_ros.engine.calibration import DEFAULT_METHOD
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner
-from vl_anomaly_ros.evaluation.calibration_budget import BudgetSettings, JudgedFrame, threshold_for_budget
+from vl_anomaly_ros.evaluation.calibration_budget import BudgetSettings, JudgedFrame, threshold_for_budget, why
 from vl_anomaly_ros.evaluation.calibration_curve import at_prior, check_share, isotonic_map
 from vl_anomaly_ros.evaluation.calibration_samples import (
     Chosen,
@@ -81,8 +81,8 @@ def calibrate(
         progress: called with the number of images done.
 
     Raises:
-        EvaluationError: no anomalous or no normal pixel among the images, fewer than two images, or no threshold
-            keeps within the budget.
+        EvaluationError: no anomalous or no normal pixel among the images, fewer than two images, or no probability
+            is high enough for a threshold.
     """
     settings = settings or CalibrationSettings()
     samples = collect(runner, images, settings.grid, settings.min_region_px, progress)
@@ -123,8 +123,7 @@ def calibrate(
         ),
         "measured_on": (
             f"{measured_on}: {len(frames)} images of {width}x{height} pixels. {how} Probabilities hold where a share "
-            f"of {prior:.3g} of the pixels is anomalous. Threshold: the lowest that keeps to "
-            f"{settings.budget.false_regions:g} false regions a frame, of at least {settings.budget.min_area_px} px."
+            f"of {prior:.3g} of the pixels is anomalous. Threshold: {why(operation, settings.budget)}."
         ),
         "report": {
             "logistic_fit": [round(float(w), 4) for w in chosen.logistic],
