@@ -142,13 +142,13 @@ def matched(predicted: npt.NDArray[np.bool_], true: npt.NDArray[np.bool_], track
     predicted_ids, predicted_px = _components(predicted)
     true_kept, predicted_kept = true_px >= track.min_true_px, predicted_px >= track.min_predicted_px
     true_kept[0] = predicted_kept[0] = False  # the background
-    # Every pair of components that share pixels, and how many. Few pixels lie in any, so only these are counted.
-    within = np.flatnonzero(predicted)
-    pairs = true_ids.ravel()[within].astype(np.int64) * predicted_px.size + predicted_ids.ravel()[within]
+    # Every pair of a true and a predicted component that share pixels, and how many.
+    both = predicted & true
+    pairs = true_ids[both].astype(np.int64) * predicted_px.size + predicted_ids[both]
     pair, shared = np.unique(pairs, return_counts=True)
     of_true, of_predicted = np.divmod(pair, predicted_px.size)
     # Parts of predictions on true components that are too small are void by now.
-    on_void = (of_true > 0) & ~true_kept[of_true]
+    on_void = ~true_kept[of_true]
     left_px = predicted_px - np.bincount(of_predicted[on_void], shared[on_void], predicted_px.size).astype(np.int64)
     predicted_kept &= left_px > 0
     meets = true_kept[of_true] & predicted_kept[of_predicted]

@@ -7,7 +7,6 @@ flatter a method. Memory stays the same however many pixels come (see `sorted_co
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vl_anomaly_ros.errors import EvaluationError
-from vl_anomaly_ros.evaluation.sorted_counts import DEFAULT_BUFFER, Block, SortedCounts, merged
+from vl_anomaly_ros.evaluation.sorted_counts import DEFAULT_BUFFER, Block, SortedCounts
 
 NORMAL = 0
 ANOMALY = 1
@@ -89,49 +88,75 @@ class PixelMetrics:
         normal, anomalous = (scores[labels == kind].astype(kept, copy=False) for kind in (NORMAL, ANOMALY))
         if not np.isfinite(normal).all() or not np.isfinite(anomalous).all():
             raise EvaluationError("metrics: a score is NaN or infinite; the method gave no value for a pixel")
-        self._normal.add(-normal)  # increasing is from the highest threshold down
-        self._anomalous.add(-anomalous)
+        self._normal.add(normal)
+        self._anomalous.add(anomalous)
 
     def compute(self) -> PixelFigures:
         """Return the figures over everything seen.
+
+        Only the scores of anomalous pixels are looked at as thresholds: at any other one recall is the same as at the
+        next higher of these, and more normal pixels are taken for anomalous.
 
         Raises:
             EvaluationError: no anomalous or no normal pixel was seen, so that no figure is defined.
         """
         positives, negatives = self._anomalous.total, self._normal.total
         _check_both(positives, negatives)
-        auprc = auroc = f1_max = f1_threshold = 0.0
-        fpr95, tp, fp = None, 0, 0
-        for values, counts in merged([_column(self._anomalous, 0), _column(self._normal, 1)]):
-            true_positives, false_positives = tp + np.cumsum(counts[:, 0]), fp + np.cumsum(counts[:, 1])
-            tp, fp = int(true_positives[-1]), int(false_positives[-1])
-            gained, width = counts[:, 0] / positives, counts[:, 1] / negatives
-            recall = true_positives / positives
-            auprc += float((gained * (true_positives / (true_positives + false_positives))).sum())
-            auroc += float((width * (recall - 0.5 * gained)).sum())
-            if fpr95 is None and recall[-1] >= self._recall - _SLACK:
-                fpr95 = float(false_positives[np.searchsorted(recall, self._recall - _SLACK)] / negatives)
+        normal = _Ranks(self._normal)
+        auprc = auroc = fpr95 = f1_max = f1_threshold = 0.0
+        passed = 0  # anomalous pixels below the block's thresholds
+        for thresholds, counts in self._anomalous.blocks():  # from the lowest up
+            below, not_above = normal.of(thresholds)
+            true_positives = positives - passed - np.cumsum(counts) + counts
+            false_positives = negatives - below
+            passed += int(counts.sum())
+            auprc += float((counts / positives * (true_positives / (true_positives + false_positives))).sum())
+            auroc += float((counts / positives * ((below + not_above) / (2 * negatives))).sum())
+            enough = int(np.searchsorted(-true_positives, -(self._recall - _SLACK) * positives, side="right"))
+            if enough:
+                fpr95 = float(false_positives[enough - 1] / negatives)
             f1 = 2 * true_positives / (positives + true_positives + false_positives)
-            best = int(np.argmax(f1))
-            if f1[best] > f1_max:
-                f1_max, f1_threshold = float(f1[best]), -float(values[best])
+            best = f1.size - 1 - int(np.argmax(f1[::-1]))
+            if f1[best] >= f1_max:
+                f1_max, f1_threshold = float(f1[best]), float(thresholds[best])
         return PixelFigures(
             auprc=auprc,
             auroc=auroc,
-            fpr95=1.0 if fpr95 is None else fpr95,
+            fpr95=fpr95,
             f1_max=f1_max,
-            f1_threshold=f1_threshold + 0.0,  # no -0.0
+            f1_threshold=f1_threshold,
             anomaly_share=positives / (positives + negatives),
             pixels=positives + negatives,
         )
 
 
-def _column(counts: SortedCounts, column: int) -> Iterator[Block]:
-    """The blocks with their counts in one of two columns, the other 0."""
-    for values, of_one in counts.blocks():
-        both = np.zeros((len(values), 2), np.int64)
-        both[:, column] = of_one
-        yield values, both
+class _Ranks:
+    """How many numbers of a bag are below others, which come in increasing order."""
+
+    def __init__(self, counts: SortedCounts) -> None:
+        self._blocks = counts.blocks()
+        self._before = 0  # numbers in the blocks before this one
+        self._next()
+
+    def of(self, values: npt.NDArray[np.floating[Any]]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """How many are below each, and how many are not above; `values` (n,) go on where the last ones ended."""
+        below, not_above = np.empty(values.size, np.int64), np.empty(values.size, np.int64)
+        done = 0
+        while done < values.size:
+            end = int(np.searchsorted(values, self._values[-1], side="right")) if self._values.size else values.size
+            here = values[done:end]
+            below[done:end] = self._before + self._counted[np.searchsorted(self._values, here, side="left")]
+            not_above[done:end] = self._before + self._counted[np.searchsorted(self._values, here, side="right")]
+            done = end
+            if done < values.size:
+                self._before += int(self._counted[-1])
+                self._next()
+        return below, not_above
+
+    def _next(self) -> None:
+        nothing: Block = np.empty(0), np.empty(0, np.int64)
+        self._values, counts = next(self._blocks, nothing)
+        self._counted = np.concatenate([[0], np.cumsum(counts)])
 
 
 def _check_both(anomalous: int, normal: int) -> None:

@@ -18,7 +18,7 @@ from vl_anomaly_ros.errors import EvaluationError
 
 Values = npt.NDArray[np.floating[Any]]
 Block = tuple[Values, npt.NDArray[np.int64]]
-"""Increasing numbers (n,), and how often each occurs (n,) or (n, columns)."""
+"""Increasing numbers (n,), and how often each occurs (n,)."""
 
 DEFAULT_BUFFER = 1 << 22
 _MERGED_SHARE = 4  # of the buffer, so much is in memory while runs are merged: each number is there several times
@@ -80,7 +80,8 @@ class SortedCounts:
         return self._limit // _MERGED_SHARE // runs + 1
 
     def _sorted(self) -> Block:
-        ordered = np.sort(np.concatenate(self._pending))
+        ordered = np.concatenate(self._pending)
+        ordered.sort()
         first = np.append(True, ordered[1:] != ordered[:-1])
         starts = np.flatnonzero(first)
         return ordered[starts], np.diff(starts, append=ordered.size)
@@ -171,4 +172,4 @@ def _joined(parts: list[Block]) -> Block:
     order = np.argsort(values, kind="stable")
     values = values[order]
     starts = np.flatnonzero(np.append(True, values[1:] != values[:-1]))
-    return values[starts], np.add.reduceat(counts[order], starts, axis=0)
+    return values[starts], np.add.reduceat(counts[order], starts)
