@@ -138,14 +138,22 @@ def _drive_zones(args: argparse.Namespace) -> Report:
 
 
 def _zones_report(judged: list[Judgement]) -> Report:
-    rows = [{**asdict(j), "status": j.status.name, "good": j.good} for j in judged]
+    rows = [_finite({**asdict(j), "status": j.status.name, "good": j.good}) for j in judged]
     return Report({"zones": rows}, report(judged))
 
 
 def _drive_motion(args: argparse.Namespace) -> Report:
     placements = measure_motion(args.root)
-    rows = [{**asdict(one), "shift_m": None if math.isnan(one.shift_m) else one.shift_m} for one in placements]
-    return Report({"zones": rows}, motion_report(placements))
+    return Report({"zones": [_finite(asdict(one)) for one in placements]}, motion_report(placements))
+
+
+def _finite(row: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no number for what a zone of unknown place gives.
+
+    >>> _finite({"status": "UNKNOWN", "shift_m": math.nan})
+    {'status': 'UNKNOWN', 'shift_m': None}
+    """
+    return {key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in row.items()}
 
 
 class Dataset(NamedTuple):
