@@ -35,10 +35,11 @@ def main() -> int:
     parser.add_argument("presets", nargs="*", metavar="PRESET", help=f"of {', '.join(PRESETS)}")
     parser.add_argument("--folder", type=Path, help="where the checkpoints and bundles are put for the time of the run")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--size", metavar="WxH", help="network size (default: the preset's)")
     args = parser.parse_args()
     for name in args.presets or list(PRESETS):
         with tempfile.TemporaryDirectory(dir=args.folder) as folder:
-            figures = measure(name, Path(folder), args.threads)
+            figures = measure(name, Path(folder), args.threads, args.size)
         print(json.dumps(figures, indent=2))
         path = RESULTS / f"{NAME}.json"
         known = json.loads(path.read_text(encoding="utf-8")).get("presets", {}) if path.is_file() else {}
@@ -47,7 +48,7 @@ def main() -> int:
     return 0
 
 
-def measure(name: str, folder: Path, threads: int) -> dict[str, Any]:
+def measure(name: str, folder: Path, threads: int, size: str | None) -> dict[str, Any]:
     """Make the checkpoint, export it by the command, and return what the bundle says of itself."""
     make = [sys.executable, "-m", "bench.presets_checkpoint", name, str(folder), str(threads)]
     subprocess.run(make, check=True, cwd=ROOT)  # noqa: S603
@@ -55,12 +56,13 @@ def measure(name: str, folder: Path, threads: int) -> dict[str, Any]:
     bundle = folder / "bundle"
     command = [sys.executable, "-m", "vl_anomaly_ros.cli", "export", "--preset", name, "--out", str(bundle)]
     command += ["--threads", str(threads), *(word for key, path in sources.items() for word in (f"--{key}", path))]
+    command += ["--size", size] if size else []
     began = time.monotonic()
     subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": str(threads)})  # noqa: S603
     wall_s = round(time.monotonic() - began, 1)
     description = yaml.safe_load((bundle / "bundle.yaml").read_text(encoding="utf-8"))
-    size = description["input"]
-    return {"size": f"{size['width']}x{size['height']}", "whole_export_s": wall_s, **description["figures"]["export"]}
+    have = description["input"]
+    return {"size": f"{have['width']}x{have['height']}", "whole_export_s": wall_s, **description["figures"]["export"]}
 
 
 if __name__ == "__main__":
