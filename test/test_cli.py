@@ -132,11 +132,11 @@ def test_settings_from_file_and_flag(tmp_path: Path) -> None:
     ros.write_text("/**:\n  ros__parameters:\n    regions.threshold: 0.3\n    fusion: {min_points: 4}\n")
     assert read_settings(ros) == {"regions.threshold": 0.3, "fusion.min_points": 4}
     flags = ["regions.threshold=0.7", "method.source_weights=[1, 0, 0.5]"]
-    args = SimpleNamespace(config=nested, set=flags, bundle="b")
+    args = SimpleNamespace(config=nested, set=flags, bundle="b", method=None)
     config = config_from(args)  # type: ignore[arg-type]
     assert (config.regions.threshold, config.regions.min_area_px, config.engine.bundle) == (0.7, 9, "b")
     assert config.method.source_weights == (1.0, 0.0, 0.5)
-    plain = SimpleNamespace(config=None, set=[], bundle=None)
+    plain = SimpleNamespace(config=None, set=[], bundle=None, method=None)
     assert config_from(plain) == Config()  # type: ignore[arg-type]
 
 
@@ -151,7 +151,7 @@ def test_settings_from_file_and_flag(tmp_path: Path) -> None:
 )
 def test_settings_that_are_refused(text: str, words: str) -> None:
     with pytest.raises(ConfigError, match=words):
-        config_from(SimpleNamespace(config=None, set=[text], bundle=None))  # type: ignore[arg-type]
+        config_from(SimpleNamespace(config=None, set=[text], bundle=None, method=None))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("content", [None, "[1, 2]", "a: [", "regions: 5"])
@@ -160,7 +160,7 @@ def test_files_that_are_refused(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         path.write_text(content)
     with pytest.raises(ConfigError):
-        config_from(SimpleNamespace(config=path, set=[], bundle=None))  # type: ignore[arg-type]
+        config_from(SimpleNamespace(config=path, set=[], bundle=None, method=None))  # type: ignore[arg-type]
 
 
 def test_vocabulary(tmp_path: Path, tiny_bundle: Path, capsys: Captured) -> None:

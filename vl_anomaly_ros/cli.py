@@ -37,6 +37,7 @@ COMMANDS = {
     "train": Command("vl_anomaly_ros.training.command", "train a bundle", "training"),
     "calibrate": Command("vl_anomaly_ros.evaluation.calibrate_command", "calibrate a bundle"),
     "export": Command("vl_anomaly_ros.training.export_command", "export a trained model to a bundle", "training"),
+    "tagger": Command("vl_anomaly_ros.training.tagger_command", "train a tagger on a bundle's CLIP", "training"),
     "vocabulary": Command("vl_anomaly_ros.vocabulary_command", "show or check a vocabulary"),
     "doctor": Command("vl_anomaly_ros.doctor", "say what this machine has and lacks"),
 }

@@ -13,6 +13,7 @@ import yaml
 from benchmark_maker import DOG, MAKERS, labels, picture, write
 from small_training import make_images
 from tiny_bundle import VOCABULARY
+from tiny_tagger import write_tagger
 
 from vl_anomaly_ros import cli
 from vl_anomaly_ros.config import EngineConfig, MethodConfig
@@ -154,3 +155,14 @@ def test_help_has_examples(capsys: Captured) -> None:
     text = capsys.readouterr().out
     assert "  vl-anomaly eval --scores" in text
     assert all(name in text for name in BENCHMARKS)
+
+
+def test_names_can_come_from_a_tagger(tiny_bundle: Path, tmp_path: Path, capsys: Captured) -> None:
+    """It calls the red thing a bicycle, which is right in one of two pictures; the dictionary, which has no such word, calls the red thing a dog."""
+    MAKERS["bdd-anomaly"](tmp_path)
+    tagger = write_tagger(tmp_path / "tagger", tags=["bicycle", "sofa", "cone"])
+    words = ("--dataset", "bdd-anomaly", "--root", tmp_path, "--bundle", tiny_bundle, "--threads", "1")
+    tagged = (f"naming.tagger={tagger}", "naming.strategy=tagger")
+    found = figures(capsys, *words, *(word for value in tagged for word in ("--set", value)))
+    assert found["naming"] == {"exact": 0.5, "synonym": 0.5, "regions": 2}
+    assert figures(capsys, *words)["naming"]["exact"] == 0.0

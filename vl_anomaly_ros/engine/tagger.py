@@ -58,8 +58,6 @@ class Tagger:
         size = Description(values.get("input"), "input: ", DESCRIPTION)
         self.name = values.text("name")
         self._size = size.whole("width", MAX_INPUT_PX), size.whole("height", MAX_INPUT_PX)
-        self._mean = np.array(values.rgb("mean", positive=False), np.float32)
-        self._std = np.array(values.rgb("std", positive=True), np.float32)
         self._logits = values.flag("logits")
         self.words = values.texts("tags", MAX_TAGS)
         try:
@@ -77,11 +75,17 @@ class Tagger:
         check_graph_file(GRAPH, content)
         self._session = open_session(GRAPH, content, threads)
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
-        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type != "tensor(float)" or len(inputs[0].shape) != 4:
+        kinds = ("tensor(float)", "tensor(uint8)")
+        if len(inputs) != 1 or len(outputs) != 1 or inputs[0].type not in kinds or len(inputs[0].shape) != 4:
             raise BundleError(
-                f"{GRAPH}: expected one float32 input [1, 3, H, W] and one output, got {len(inputs)} and {len(outputs)}"
+                f"{GRAPH}: expected one input, float32 [1, 3, H, W] or uint8 [1, H, W, 3], and one output, got "
+                f"{len(inputs)} and {len(outputs)}"
             )
         self._input, self._output = inputs[0].name, outputs[0].name
+        self._normalises = inputs[0].type == kinds[1]  # within the graph
+        if not self._normalises:
+            self._mean = np.array(values.rgb("mean", positive=False), np.float32)
+            self._std = np.array(values.rgb("std", positive=True), np.float32)
         self.scores(np.full((8, 8, 3), 127, np.uint8))  # proves shapes before a vehicle depends on them
 
     def scores(self, image: ByteArray) -> FloatArray:
@@ -94,7 +98,10 @@ class Tagger:
             EngineError: the network failed, or gave something else than N finite numbers.
         """
         small = cv2.resize(np.ascontiguousarray(image), self._size, interpolation=cv2.INTER_AREA)
-        network = ((small.astype(np.float32) / 255 - self._mean) / self._std).transpose(2, 0, 1)[None]
+        if self._normalises:
+            network = small[None]
+        else:
+            network = ((small.astype(np.float32) / 255 - self._mean) / self._std).transpose(2, 0, 1)[None]
         values = np.asarray(run_session(self._session, [self._output], {self._input: np.ascontiguousarray(network)})[0])
         if values.size != len(self.words) or values.dtype != np.float32 or not np.isfinite(values).all():
             raise EngineError(

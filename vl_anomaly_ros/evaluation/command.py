@@ -106,7 +106,7 @@ def _labelled(args: argparse.Namespace, examples: ExampleSet, sources: bool) -> 
     terms = terms_of(config.method, calibration or bundle.calibration)
     with Progress("pictures", quiet=args.json) as progress:
         settings = SetSettings(args.threshold, calibration, sources, args.save_scores, progress=progress.update)
-        found = measure_set(engine, terms, examples, settings)
+        found = measure_set(engine, terms, examples, settings, config.naming)
     engine.close()
     figures = {
         "dataset": args.dataset,

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from vl_anomaly_ros.config import NamingConfig
 from vl_anomaly_ros.engine.calibration import Calibration
 from vl_anomaly_ros.engine.engine import Engine, Scores
+from vl_anomaly_ros.engine.tagger import Suggestions
 from vl_anomaly_ros.engine.terms import Terms
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.anomaly import SOURCES, region_embedding
@@ -25,6 +27,8 @@ from vl_anomaly_ros.evaluation.overlap import KnownOverlap, OpenWorldOverlap
 from vl_anomaly_ros.evaluation.reliability import Reliability, ReliabilityFigures
 from vl_anomaly_ros.perception.scoring import calibrated
 from vl_anomaly_ros.perception.upsampling import upsampled
+from vl_anomaly_ros.text.bank import Candidates
+from vl_anomaly_ros.types import ByteArray
 
 MIN_NAMED_PX = 64
 
@@ -125,7 +129,13 @@ class SetFigures:
         return [*lines, f"engine, median: {self.engine_ms:.1f} ms a picture"]
 
 
-def measure_set(engine: Engine, terms: Terms, examples: ExampleSet, settings: SetSettings | None = None) -> SetFigures:
+def measure_set(
+    engine: Engine,
+    terms: Terms,
+    examples: ExampleSet,
+    settings: SetSettings | None = None,
+    naming: NamingConfig | None = None,
+) -> SetFigures:
     """Judge every picture of a data set and measure.
 
     Args:
@@ -133,16 +143,22 @@ def measure_set(engine: Engine, terms: Terms, examples: ExampleSet, settings: Se
         terms: of the score.
         examples: the data set.
         settings: what is measured.
+        naming: where names come from; None: the dictionary.
 
     Raises:
         EvaluationError: a picture or label cannot be used.
         EngineError: the network failed.
     """
     settings = settings or SetSettings()
-    observed = _Observed(engine, examples.classes, settings)
+    observed = _Observed(engine, examples.classes, settings, naming or NamingConfig())
+
+    def judged(image: ByteArray) -> Scores:
+        observed.look(image)
+        return engine.run(image, terms)
+
     with tempfile.TemporaryDirectory(prefix="vl_anomaly_") as folder:
         maps = EngineMaps(
-            lambda image: engine.run(image, terms), _Counted(examples, settings.progress), Path(folder),
+            judged, _Counted(examples, settings.progress), Path(folder),
             observed.add, settings.save,
         )  # fmt: skip
         found = judge_maps(maps, settings.threshold)
@@ -177,15 +193,21 @@ def measure_set(engine: Engine, terms: Terms, examples: ExampleSet, settings: Se
 class _Observed:
     """What is counted while the network runs."""
 
-    def __init__(self, engine: Engine, classes: tuple[str, ...], settings: SetSettings) -> None:
+    def __init__(self, engine: Engine, classes: tuple[str, ...], settings: SetSettings, naming: NamingConfig) -> None:
+        self._naming, self._suggestions = naming, Suggestions(naming, engine.words)
         self._calibration = settings.calibration
         self._lexicon = engine.lexicon
+        self._candidates = Candidates((), np.zeros((0, engine.bundle.embedding_size), np.float32))
         self._min_named_px = settings.min_named_px
         self._reliability = Reliability()
         self.known = KnownOverlap(classes, engine.lexicon.vocabulary)
         self.names = NameAccuracy()
         self.sources = {name: PixelMetrics() for name in SOURCES} if settings.sources else {}
         self.known_classes = len(engine.lexicon.vocabulary.known) if classes else 1
+
+    def look(self, image: ByteArray) -> None:
+        """Take in the picture that is judged next."""
+        self._candidates = self._suggestions.of(image, self._lexicon.vocabulary, self._lexicon.bank, self._naming)
 
     def add(self, truth: Truth, scores: Scores) -> None:
         """Count a picture."""
@@ -196,13 +218,12 @@ class _Observed:
         self.known.update(truth, spread(scores.class_map, width, height))
         for name, source in zip(self.sources, scores.sources):
             self.sources[name].update(upsampled(source, width, height), truth.label)
-        candidates = self._lexicon.vocabulary.candidates
-        for thing in truth.things if candidates else ():
+        for thing in truth.things if self._lexicon.vocabulary.candidates else ():
             embedding = region_embedding(scores.clip_features, thing.mask)
             if embedding is not None and int(thing.mask.sum()) >= self._min_named_px:
                 # CLIP-Best: the candidate that is most like the mean of CLIP's features under the mask.
-                best = int(np.argmax(self._lexicon.bank.candidates @ embedding))
-                self.names.update(thing.name, candidates[best])
+                cosines = self._candidates.rows @ embedding
+                self.names.update(thing.name, self._candidates.words[int(cosines.argmax())] if len(cosines) else "")
 
     def reliability_or_reason(self) -> tuple[ReliabilityFigures | None, str]:
         if self._calibration is None:
