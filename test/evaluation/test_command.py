@@ -158,7 +158,7 @@ def test_help_has_examples(capsys: Captured) -> None:
 
 
 def test_names_can_come_from_a_tagger(tiny_bundle: Path, tmp_path: Path, capsys: Captured) -> None:
-    """It calls the red thing a bicycle, which is right in one of two pictures; the dictionary, which has no such word, calls the red thing a dog."""
+    """It knows the word bicycle, which one thing in two is; the dictionary, without it, calls both a dog."""
     MAKERS["bdd-anomaly"](tmp_path)
     tagger = write_tagger(tmp_path / "tagger", tags=["bicycle", "sofa", "cone"])
     words = ("--dataset", "bdd-anomaly", "--root", tmp_path, "--bundle", tiny_bundle, "--threads", "1")
