@@ -186,6 +186,7 @@ def test_a_large_graph_is_divided_and_gives_the_same(bundles: dict[str, Path], t
     gather_weights(made / "visual.onnx", folder / "visual.onnx", inline_bytes=1000)
     seal(folder)
     assert (folder / "visual.onnx.data").stat().st_size > (folder / "visual.onnx").stat().st_size // 4
+    assert (folder / "visual.onnx.data").stat().st_mode == (folder / "visual.onnx").stat().st_mode
     have = OnnxRuntimeBackend(load_bundle(folder), threads=1).visual(image)
     for name, value in vars(wanted).items():
         np.testing.assert_array_equal(getattr(have, name), value, err_msg=name)

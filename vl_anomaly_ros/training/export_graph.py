@@ -56,6 +56,8 @@ def gather_weights(made: Path, path: Path, inline_bytes: int = INLINE_BYTES) -> 
         model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=data_file(path.name),
         size_threshold=_SMALL_TENSOR_BYTES,
     )  # fmt: skip
+    # onnx keeps the weights to their maker; the bundle is read by whoever runs the node.
+    path.with_name(data_file(path.name)).chmod(path.stat().st_mode & 0o777)
 
 
 @contextmanager
