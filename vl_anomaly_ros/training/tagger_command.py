@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Train and write. Returns 0; errors are raised before anything is written."""
     images = ImageSet(args.images)
-    made = images.description.get("settings") or {}
-    described = ", ".join([f"{len(images)} images of {args.images.name}", *(f"{k} {v}" for k, v in made.items())])
+    made = images.description.get("settings") or {"folder": args.images.name}
+    described = f"{len(images)} images ({', '.join(f'{key} {value}' for key, value in made.items())})"
     with Progress("images") as progress:
         figures = train_tagger(
             load_bundle(args.bundle),
