@@ -36,7 +36,7 @@ def reference_head(inputs: Mapping[str, npt.NDArray[Any]]) -> tuple[Array, Array
         total = np.zeros((classes, h, w))
         for q in range(queries):
             total += weight[q] * masks[q] * per_query[q][:, None, None]
-        return np.asarray(total / np.maximum(np.einsum("q,qyx->yx", weight, masks), 1e-6))
+        return np.asarray(total / np.maximum(np.einsum("q,qyx->yx", weight, masks), 0.1))
 
     tau_aligned, tau_clip = v["temperatures"]
     p_detector = np.einsum("qk,qyx->kyx", c[:, :-1], masks)

@@ -207,7 +207,7 @@ def _head(w: int, h: int) -> bytes:
     seen = g("Slice", classes, g.const([0], np.int64), g.const([-1], np.int64), axis1)
     nothing = g("Slice", classes, g.const([-1], np.int64), g.const([1 << 30], np.int64), axis1)
     weighted = g("Mul", masks_flat, g("Sub", one, nothing))
-    weight_sum = g("Max", g("ReduceSum", weighted, axis0), g.const(1e-6))
+    weight_sum = g("Max", g("ReduceSum", weighted, axis0), g.const(0.1))
 
     def probability(embeddings: str, mask: str, temperature_index: int, count: int) -> str:
         """Class probabilities (C, count) of (D, count) unit embeddings."""

@@ -95,7 +95,7 @@ def by_the_book(inputs: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
             claim = (1 - c[:, -1]) * m[:, y, x]
 
             def per_mask(by_query: list[np.ndarray], claim: np.ndarray = claim) -> np.ndarray:
-                return np.sum([claim[q] * by_query[q] for q in range(Q)], 0) / claim.sum()
+                return np.sum([claim[q] * by_query[q] for q in range(Q)], 0) / max(claim.sum(), 0.1)
 
             learned = [probabilities(queries[q], aligned, taus[0]) for q in range(Q)]
             text = of_pixels * probabilities(pixels[:, y, x], aligned, taus[0])
@@ -186,6 +186,21 @@ def test_a_detector_class_no_longer_known_is_unexplained() -> None:
     assert run([*seen, bank, aligned, clip, groups, detector, *settings()])[1][0].max() < 1e-3
     detector[:, 2] = 0
     assert run([*seen, bank, aligned, clip, groups, detector, *settings()])[1][0].min() > 0.999
+
+
+def test_many_queries_that_hardly_claim_a_pixel_do_not_explain_it() -> None:
+    """250 queries at a logit of -9 claim 3 % of it together, and each of them is sure of its class."""
+    seen, words = visual(), vocabulary()
+    seen[0] = np.full((250, H, W), -9, np.float32)
+    seen[1] = np.tile(np.array([[20, 0, 0, 0]], np.float32), (250, 1))
+    seen[2] = np.tile(words[0][0, :1], (250, 1))  # the learned prompt of the first class
+    seen[4] = np.broadcast_to(words[0][0, 1][:, None, None], (D, HC, WC)).astype(np.float32)
+    masks_alone = settings(taus=(0.02, 0.02), pixels=0.0, dense=0.0, ensemble=(1.0, 0.4, 0.8))
+    score, sources, _ = run([*seen, *words, *masks_alone])
+    assert min(score.min(), sources.min()) > 0.65
+    seen[0][:] = 9
+    score, sources, _ = run([*seen, *words, *masks_alone])
+    assert max(score.max(), sources.max()) < 0.1
 
 
 def test_sources_and_score_stay_in_range_under_extreme_inputs() -> None:

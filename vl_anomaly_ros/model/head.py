@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The light graph, run once per vocabulary and frame: three anomaly sources, their weighted mean, and the ensemble.
 
-Sources: VL-Anomaly (arXiv 2603.01029) for the three sources, VL4AD (2024) for the maximum over a class's
-prompts, merge groups and OOD prompts; its ensemble of learned and frozen probabilities is FC-CLIP's (arXiv
-2308.02487). How masks without any covering query count (their aligned probability goes to zero, so the pixel counts as
-unexplained) is our choice.
+Sources: VL-Anomaly (arXiv 2603.01029) for the three sources, VL4AD (2024) for the maximum over a class's prompts, merge
+groups and OOD prompts; its ensemble of learned and frozen probabilities is FC-CLIP's (arXiv 2308.02487). That a pixel
+which all queries together cover by less than a tenth counts as unexplained in proportion is our choice: a hundred
+queries that claim a ten-thousandth each would otherwise pass for an explanation.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ INPUT_NAMES = (
 )  # fmt: skip
 OUTPUT_NAMES = ("score", "sources", "class_map")
 _NO_PROMPT = 1e4  # cosines lie in -1..1: a row that far below the others has no weight
+_LEAST_COVERAGE = 0.1
 _EPS = 1e-6
 _LEAST = 1e-12
 
@@ -63,7 +64,7 @@ class Head(nn.Module):
 
         def per_mask(probabilities: Tensor) -> Tensor:
             """[C, Q] -> [C, N], weighted by how far each query claims the pixel."""
-            return (probabilities @ coverage) / (coverage.sum(0, keepdim=True) + _EPS)
+            return (probabilities @ coverage) / coverage.sum(0, keepdim=True).clamp(min=_LEAST_COVERAGE)
 
         aligned_tau, clip_tau = temperatures[0], temperatures[1]
         by_pixel = _class_probabilities(text_bank, aligned_mask, pixel_embeddings.flatten(1), aligned_tau)
