@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle run on a labelled simulated image set, with ONNX Runtime alone."""
+"""A bundle's graphs with the head's settings open to change, and the CLIP features of true regions."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -19,7 +18,7 @@ from vl_anomaly_ros.engine.calibration import DEFAULT_METHOD
 from vl_anomaly_ros.engine.terms import bank_with, terms_of
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.image_set import LabelledImage
-from vl_anomaly_ros.evaluation.metrics import FloatArray, PixelFigures, PixelMetrics
+from vl_anomaly_ros.evaluation.metrics import FloatArray
 from vl_anomaly_ros.text.bank import TextBank, TextBankBuilder
 from vl_anomaly_ros.text.tokenizer import Tokenizer
 
@@ -102,11 +101,6 @@ class BundleRunner:
         return np.asarray(score), np.asarray(sources), np.asarray(class_map)
 
 
-def upsample(score: FloatArray, width: int, height: int) -> FloatArray:
-    """Resize a score map bilinearly to the image's size."""
-    return np.asarray(cv2.resize(score, (width, height), interpolation=cv2.INTER_LINEAR), np.float32)
-
-
 def region_embedding(clip_features: FloatArray, mask: npt.NDArray[np.bool_]) -> FloatArray | None:
     """Return the unit mean of CLIP's dense features (D, hc, wc) under a mask (H, W), or None for an empty one."""
     height, width = clip_features.shape[1:]
@@ -115,75 +109,6 @@ def region_embedding(clip_features: FloatArray, mask: npt.NDArray[np.bool_]) -> 
         return None
     pooled = clip_features.reshape(len(clip_features), -1) @ share.reshape(-1)
     return np.asarray(pooled / max(float(np.linalg.norm(pooled)), 1e-6), np.float32)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What a bundle reached on a labelled set.
-
-    Attributes:
-        images: how many.
-        fused: figures of the fused score.
-        sources: figures of each source alone.
-        known_miou: mean intersection over union of the known classes present (anomalies and void ignored).
-        names_right: share of true anomaly regions whose best candidate is true of them.
-        named_regions: how many regions that share is over.
-        visual_ms, head_ms: median time.
-    """
-
-    images: int
-    fused: PixelFigures
-    sources: Mapping[str, PixelFigures]
-    known_miou: float
-    names_right: float
-    named_regions: int
-    visual_ms: float
-    head_ms: float
-
-
-def evaluate(runner: BundleRunner, images: Iterable[LabelledImage], min_region_px: int = 64) -> Evaluation:
-    """Measure a bundle on a labelled set: scores upsampled bilinearly, every labelled pixel counted.
-
-    A name counts as right where it is the region's category; regions smaller than `min_region_px` are not asked.
-    """
-    fused, alone = PixelMetrics(), {name: PixelMetrics() for name in SOURCES}
-    classes = len(runner.bundle.vocabulary.known)
-    confusion = np.zeros((classes, classes), np.int64)
-    visual_ms, head_ms, names = [], [], []
-    candidates = runner.bundle.vocabulary.candidates
-    count = 0
-    for item in images:
-        count += 1
-        height, width = item.semantic.shape
-        began = time.perf_counter()
-        visual = runner.visual(item.image)
-        between = time.perf_counter()
-        score, sources, class_map = runner.head(visual)
-        visual_ms.append(1e3 * (between - began))
-        head_ms.append(1e3 * (time.perf_counter() - between))
-        labels = item.label
-        fused.update(upsample(score, width, height), labels)
-        for name, source in zip(SOURCES, sources):
-            alone[name].update(upsample(source, width, height), labels)
-        predicted = cv2.resize(class_map, (width, height), interpolation=cv2.INTER_NEAREST)
-        sure = item.semantic < classes
-        confusion += np.bincount(
-            item.semantic[sure].astype(np.int64) * classes + predicted[sure], minlength=classes**2
-        ).reshape(classes, classes)
-        for record, embedding in anomaly_regions(item, visual, min_region_px):
-            names.append(candidates[int(np.argmax(runner.bank.candidates @ embedding))] == record["category"])
-    union = confusion.sum(0) + confusion.sum(1) - np.diag(confusion)
-    present = confusion.sum(1) > 0
-    return Evaluation(
-        images=count,
-        fused=fused.compute(),
-        sources={name: metric.compute() for name, metric in alone.items()},
-        known_miou=float((np.diag(confusion)[present] / union[present]).mean()),
-        names_right=float(np.mean(names)) if names else float("nan"),
-        named_regions=len(names),
-        visual_ms=float(np.median(visual_ms)),
-        head_ms=float(np.median(head_ms)),
-    )
 
 
 def anomaly_regions(

@@ -40,5 +40,5 @@ def run(args: argparse.Namespace) -> int:
         return 1
     for key, value in figures(result, describe(config.data.test)).items():
         log.info("%s: %s", key, value)
-    log.info("visual %.0f ms, head %.0f ms a frame; bundle in %s", result.visual_ms, result.head_ms, bundle)
+    log.info("%.0f ms a frame; bundle in %s", result.engine_ms, bundle)
     return 0

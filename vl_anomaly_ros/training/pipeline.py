@@ -15,12 +15,18 @@ from open_clip.model import CLIP
 from tokenizers import Tokenizer
 from torch import Tensor
 
+from vl_anomaly_ros.config import MethodConfig
 from vl_anomaly_ros.engine.bundle import load_bundle
+from vl_anomaly_ros.engine.engine import Engine
+from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
+from vl_anomaly_ros.engine.terms import terms_of
 from vl_anomaly_ros.errors import TrainingError
-from vl_anomaly_ros.evaluation.anomaly import BundleRunner, Evaluation, evaluate
+from vl_anomaly_ros.evaluation.anomaly import BundleRunner
 from vl_anomaly_ros.evaluation.calibration import calibrate
+from vl_anomaly_ros.evaluation.examples import SimulatedSet
 from vl_anomaly_ros.evaluation.image_set import ImageSet as FolderImageSet
 from vl_anomaly_ros.evaluation.seal import seal, write_yaml
+from vl_anomaly_ros.evaluation.set_figures import SetFigures, SetSettings, measure_set
 from vl_anomaly_ros.model.aligner import PLAligner
 from vl_anomaly_ros.model.clip import build_clip
 from vl_anomaly_ros.model.segmenter import Segmenter
@@ -126,11 +132,15 @@ class Run:
         found = calibrate(runner, images, measured_on=describe(source), progress=_every(25, "calibration", len(images)))
         seal(bundle, calibration=found)
 
-    def evaluate(self, bundle: Path) -> Evaluation:
+    def evaluate(self, bundle: Path) -> SetFigures:
         """Measure the bundle on the test set and write the figures into it."""
         source = self.config.data.test
-        runner = BundleRunner(load_bundle(bundle), self.config.processes)
-        result = evaluate(runner, FolderImageSet(self.image_set(source)))
+        loaded = load_bundle(bundle)
+        engine = Engine(loaded, OnnxRuntimeBackend(loaded, self.config.processes))
+        settings = SetSettings(calibration=loaded.calibration, sources=True)
+        terms = terms_of(MethodConfig(), loaded.calibration)
+        result = measure_set(engine, terms, SimulatedSet(self.image_set(source)), settings)
+        engine.close()
         seal(bundle, figures=figures(result, describe(source)))
         return result
 
@@ -229,21 +239,21 @@ def describe(source: ImageSetConfig) -> str:
     return f"{source.count} simulated images{world} of seed {source.seed}, {kind}"
 
 
-def figures(result: Evaluation, test_set: str) -> dict[str, Any]:
-    """Return what bundle.yaml records of an evaluation."""
+def figures(result: SetFigures, test_set: str) -> dict[str, Any]:
+    """Return what bundle.yaml records of an evaluation; what is undefined is None."""
+    found = result.plain()
+    names = found["naming"]
+
+    def rounded(values: dict[str, Any], *keys: str) -> dict[str, Any]:
+        return {key: None if values.get(key) is None else round(float(values[key]), 5) for key in keys}
+
     return {
         "test_set": test_set,
-        "auprc": round(result.fused.auprc, 4),
-        "fpr95": round(result.fused.fpr95, 4),
-        "auroc": round(result.fused.auroc, 4),
-        "anomaly_share": round(result.fused.anomaly_share, 5),
-        "sources": {
-            name: {"auprc": round(f.auprc, 4), "fpr95": round(f.fpr95, 4), "auroc": round(f.auroc, 4)}
-            for name, f in result.sources.items()
-        },
-        "known_miou": round(result.known_miou, 4),
-        "names_right": round(result.names_right, 4),
-        "named_regions": result.named_regions,
+        **rounded(found, "auprc", "fpr95", "auroc", "f1_max", "anomaly_share", "ece"),
+        "sources": {name: rounded(one, "auprc", "fpr95", "auroc") for name, one in found["sources"].items()},
+        **rounded(found, "known_miou", "open_world_miou"),
+        "names_right": None if names["exact"] is None else round(names["exact"], 4),
+        "named_regions": names["regions"],
     }
 
 
