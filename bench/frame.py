@@ -21,10 +21,12 @@ import numpy as np
 from bench.report import percentiles, write_result
 from vl_anomaly_ros.engine.preprocess import Letterbox
 from vl_anomaly_ros.overlay import draw_overlay
-from vl_anomaly_ros.perception.naming import extended_names, name_regions
+from vl_anomaly_ros.perception.naming import name_regions
 from vl_anomaly_ros.perception.pictures import PicturesOnDemand
 from vl_anomaly_ros.perception.regions import find_regions
 from vl_anomaly_ros.perception.scoring import score_map_of
+from vl_anomaly_ros.perception.segmentation import extended_names
+from vl_anomaly_ros.text.bank import Candidates
 from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
 from vl_anomaly_ros.types import DepthStatus, Frame, FrameResult, HazardZone, PointCloud, Region, Timing
 
@@ -80,7 +82,8 @@ class Scene:
             tuple(KnownClass(f"known {i}") for i in range(14)), candidates=tuple(f"candidate {i}" for i in range(24))
         )
         rows_of_bank = rng.normal(size=(24, EMBEDDING_SIZE)).astype(np.float32)
-        self.candidates = rows_of_bank / np.linalg.norm(rows_of_bank, axis=1, keepdims=True)
+        rows_of_bank /= np.linalg.norm(rows_of_bank, axis=1, keepdims=True)
+        self.candidates = Candidates(self.vocabulary.candidates, rows_of_bank)
         self.curve = (list(np.linspace(0, 1, 31)), list(np.linspace(0, 1, 31) ** 0.5))
 
 

@@ -20,10 +20,11 @@ from vl_anomaly_ros.errors import BundleError, ConfigError, DataError, EngineErr
 from vl_anomaly_ros.geometry.scene import Scene, prepare
 from vl_anomaly_ros.geometry.zones import fuse
 from vl_anomaly_ros.perception.growth import NOTHING, Fine, Growth
-from vl_anomaly_ros.perception.naming import extended_names, name_regions
+from vl_anomaly_ros.perception.naming import name_regions
 from vl_anomaly_ros.perception.pictures import PicturesOnDemand
 from vl_anomaly_ros.perception.regions import find_regions
 from vl_anomaly_ros.perception.scoring import score_map_of
+from vl_anomaly_ros.perception.segmentation import extended_names
 from vl_anomaly_ros.text.bank import Candidates
 from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.types import Frame, FrameResult, Region, ScoreMap, Timing

@@ -13,13 +13,11 @@ import pytest
 from vl_anomaly_ros.errors import DataError
 from vl_anomaly_ros.perception.areas import cell_of
 from vl_anomaly_ros.perception.naming import (
-    UNNAMED,
-    extended_names,
-    extended_segmentation,
     name_regions,
     pooled_features,
 )
 from vl_anomaly_ros.perception.regions import Regions, find_regions
+from vl_anomaly_ros.perception.segmentation import UNNAMED, extended_names, extended_segmentation
 from vl_anomaly_ros.text.bank import Candidates
 from vl_anomaly_ros.text.vocabulary import KnownClass, Vocabulary
 from vl_anomaly_ros.types import AnomalyLabel, FloatArray, IntArray, NameSource, Region, ScoreMap

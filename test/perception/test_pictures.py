@@ -8,9 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from vl_anomaly_ros.perception.naming import extended_names, extended_segmentation
 from vl_anomaly_ros.perception.pictures import PicturesOnDemand
 from vl_anomaly_ros.perception.regions import find_regions
+from vl_anomaly_ros.perception.segmentation import extended_names, extended_segmentation
 from vl_anomaly_ros.perception.upsampling import upsampled
 from vl_anomaly_ros.types import AnomalyLabel, FrameResult, GivenPictures, ScoreMap
 

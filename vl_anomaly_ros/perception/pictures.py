@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from vl_anomaly_ros.perception.growth import NOTHING, Fine
-from vl_anomaly_ros.perception.naming import extended_segmentation
 from vl_anomaly_ros.perception.regions import Regions
+from vl_anomaly_ros.perception.segmentation import extended_segmentation
 from vl_anomaly_ros.perception.upsampling import upsampled
 from vl_anomaly_ros.types import ByteArray, FloatArray, IntArray, Region
 

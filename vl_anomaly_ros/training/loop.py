@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from vl_anomaly_ros.errors import TrainingError
 from vl_anomaly_ros.training.config import PhaseConfig
 from vl_anomaly_ros.training.parallel import average_gradients, mean_over_processes, rank, wait_for_all, world_size
+from vl_anomaly_ros.training.stopping import Stopper, check_phase
 
 log = logging.getLogger(__name__)
 
@@ -111,47 +112,6 @@ def run_phase(
     if stopper.stopped:
         log.info("%s: stopped, %d validations without a lower loss than %.4g", task.name, phase.patience, stopper.best)
     return average.state
-
-
-class Stopper:
-    """Ends a phase that no longer gets better.
-
-    Args:
-        patience: validations in a row without a lower loss that are borne; 0: any number.
-
-    >>> stopper = Stopper(patience=2)
-    >>> for loss in (0.5, 0.4, 0.6, 0.4):
-    ...     stopper.see(loss)
-    >>> stopper.best, stopper.stopped
-    (0.4, True)
-    """
-
-    def __init__(self, patience: int) -> None:
-        self.patience = patience
-        self.best, self.waited = math.inf, 0
-
-    @property
-    def stopped(self) -> bool:
-        """Whether the patience is used up."""
-        return 0 < self.patience <= self.waited
-
-    def see(self, loss: float) -> None:
-        """Take in a validation."""
-        self.waited = 0 if loss < self.best else self.waited + 1
-        self.best = min(self.best, loss)
-
-
-def check_phase(name: str, phase: PhaseConfig) -> None:
-    """Raise `TrainingError` where settings of a phase do not fit each other."""
-    if phase.accumulate < 1:
-        raise TrainingError(f"{name}: accumulate: expected 1 or more, got {phase.accumulate}")
-    if phase.patience and not phase.validate_every:
-        raise TrainingError(f"{name}: patience: expected validate_every with it, got {phase.patience} without")
-    if bool(phase.validate_every) != bool(phase.validation_images):
-        raise TrainingError(
-            f"{name}: validate_every and validation_images: expected both or neither, got {phase.validate_every} and "
-            f"{phase.validation_images}"
-        )
 
 
 VALIDATION_BATCHES = 8
