@@ -13,21 +13,20 @@ from typing import TypeVar
 from vl_anomaly_ros.config import Config, EngineConfig, described
 from vl_anomaly_ros.cores import keep_to_half
 from vl_anomaly_ros.engine.bundle import Bundle
-from vl_anomaly_ros.engine.engine import Engine, Scores
+from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.engine.tagger import Suggestions
 from vl_anomaly_ros.engine.terms import growth_wanted, terms_of
 from vl_anomaly_ros.errors import BundleError, ConfigError, DataError, EngineError, VlAnomalyError
 from vl_anomaly_ros.geometry.scene import Scene, prepare
 from vl_anomaly_ros.geometry.zones import fuse
-from vl_anomaly_ros.perception.growth import NOTHING, Fine, Growth
+from vl_anomaly_ros.perception.growth import NOTHING, Growth
 from vl_anomaly_ros.perception.naming import name_regions
 from vl_anomaly_ros.perception.pictures import PicturesOnDemand
 from vl_anomaly_ros.perception.regions import find_regions
 from vl_anomaly_ros.perception.scoring import score_map_of
 from vl_anomaly_ros.perception.segmentation import extended_names
-from vl_anomaly_ros.text.bank import Candidates
 from vl_anomaly_ros.text.vocabulary import Vocabulary
-from vl_anomaly_ros.types import Frame, FrameResult, Region, ScoreMap, Timing
+from vl_anomaly_ros.types import Frame, FrameResult, Timing
 
 T = TypeVar("T")
 
@@ -109,14 +108,17 @@ class Pipeline:
             width=width,
             height=height,
         )
+        threshold = _setting_or(config.regions.threshold, calibration.threshold)
         found = find_regions(
             score_map,
-            threshold=_setting_or(config.regions.threshold, calibration.threshold),
+            threshold=threshold,
             min_area_px=config.regions.min_area_px,
             max_regions=config.regions.max_regions,
         )
         vocabulary, growing = scores.lexicon.vocabulary, growth_wanted(config.naming, config.method)
-        candidates = self._suggestions.of(frame.image, vocabulary, scores.lexicon.bank, config.naming)
+        candidates = self._suggestions.of(
+            frame.image, vocabulary, scores.lexicon.bank, config.naming, needed=bool(found.regions)
+        )
         regions = name_regions(
             found,
             score_map.clip_features,
@@ -128,7 +130,19 @@ class Pipeline:
             kept=self._growth.words if growing else (),
             keep=config.naming.growth_keep,
         )
-        fine = self._grown(frame.stamp_ns, regions, candidates, score_map, scores, config) if growing else NOTHING
+        fine = NOTHING
+        if growing:
+            fine = self._growth.look(
+                frame.stamp_ns,
+                regions,
+                score_map.probability,
+                threshold,
+                vocabulary,
+                scores.lexicon.bank,
+                candidates,
+                config.naming,
+                lambda words: self._with_engine(lambda engine: engine.segment(scores, words)),
+            )
         class_names, _ = extended_names(regions, vocabulary.known_names, fine.words)
         waits = perf_counter()
         frame, scene = inputs.result()
@@ -149,30 +163,6 @@ class Pipeline:
             method=config.method.name,
             vocabulary_revision=scores.lexicon.revision,
             timing=Timing(engine_ms=engine_ms, total_ms=_ms_since(started), inputs_ms=inputs_ms),
-        )
-
-    def _grown(
-        self,
-        stamp_ns: int,
-        regions: tuple[Region, ...],
-        candidates: Candidates,
-        score_map: ScoreMap,
-        scores: Scores,
-        config: Config,
-    ) -> Fine:
-        """The image's pixels that are words which images have added to the vocabulary."""
-        calibration = self.bundle.calibration_for(config.method.name)
-        threshold = _setting_or(config.regions.threshold, calibration.threshold)
-        return self._growth.look(
-            stamp_ns,
-            regions,
-            score_map.probability,
-            threshold,
-            scores.lexicon.vocabulary,
-            scores.lexicon.bank,
-            candidates,
-            config.naming,
-            lambda words: self._with_engine(lambda engine: engine.segment(scores, words)),
         )
 
     def _with_engine(self, call: Callable[[Engine], T]) -> T:

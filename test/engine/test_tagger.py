@@ -89,6 +89,23 @@ def test_an_image_without_tags_leaves_regions_without_names(tmp_path: Path, tiny
     assert [region.label.name for region in result.regions] == ["", ""]
 
 
+def test_the_tagger_is_not_run_where_there_is_nothing_to_name(
+    tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged, asked = pipeline(tiny_bundle, write_tagger(tmp_path / "t"), "both"), []
+    tags = Tagger.tags
+
+    def counted(tagger: Tagger, image: np.ndarray[Any, np.dtype[np.uint8]], most: int) -> list[int]:
+        asked.append(most)
+        return tags(tagger, image, most)
+
+    monkeypatch.setattr(Tagger, "tags", counted)
+    assert judged.process(frame(plain(GREY))).regions == ()
+    assert asked == []
+    assert len(judged.process(frame(picture())).regions) == 2
+    assert asked == [32]
+
+
 def test_a_tagger_that_fails_costs_names_not_regions(
     tmp_path: Path, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -141,7 +141,9 @@ class Suggestions:
         if self._tagger:
             logger.info("tagger %s, %d words", self._tagger.name, len(self._tagger.words))
 
-    def of(self, image: ByteArray, vocabulary: Vocabulary, bank: TextBank, config: NamingConfig) -> Candidates:
+    def of(
+        self, image: ByteArray, vocabulary: Vocabulary, bank: TextBank, config: NamingConfig, *, needed: bool = True
+    ) -> Candidates:
         """The candidates of an image; where the tagger fails, those of the dictionary.
 
         Args:
@@ -149,9 +151,10 @@ class Suggestions:
             vocabulary: in use.
             bank: of that vocabulary.
             config: strategy and limits.
+            needed: whether there is anything to name; the tagger is not run in vain.
         """
         dictionary = Candidates(vocabulary.candidates, bank.candidates)
-        if self._tagger is None or self._rows is None or config.strategy == "dictionary":
+        if not needed or self._tagger is None or self._rows is None or config.strategy == "dictionary":
             return dictionary
         try:
             seen = self._tagger.tags(image, config.max_tags)

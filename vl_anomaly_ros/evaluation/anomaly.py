@@ -51,6 +51,7 @@ class BundleRunner:
         self.method = method
         self.calibration = bundle.calibrations.get(method, bundle.calibration)
         self._terms = terms_of(MethodConfig(name=method), self.calibration)
+        self._head_bank = bank_with(self._terms.bank, self.bank)
 
     @property
     def uses_aligned(self) -> bool:
@@ -87,7 +88,7 @@ class BundleRunner:
             temperatures=temperatures or self._terms.temperatures,
             clip_dense_weight=self._terms.clip_dense_weight if clip_dense_weight is None else clip_dense_weight,
         )
-        bank = bank_with(terms.bank, self.bank)
+        bank = self._head_bank
         feeds = {
             **visual,
             "text_bank": bank.text_bank,

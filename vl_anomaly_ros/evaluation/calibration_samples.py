@@ -13,7 +13,15 @@ from vl_anomaly_ros.engine.bundle import MASK_STRIDE
 from vl_anomaly_ros.engine.calibration import DEFAULT_METHOD
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner, anomaly_regions
-from vl_anomaly_ros.evaluation.fusion_weights import EQUAL, Weights, figures, fuse, learned_weights, logistic_weights
+from vl_anomaly_ros.evaluation.fusion_weights import (
+    EQUAL,
+    Bools,
+    Weights,
+    figures,
+    fuse,
+    learned_weights,
+    logistic_weights,
+)
 from vl_anomaly_ros.evaluation.image_set import LabelledImage
 from vl_anomaly_ros.evaluation.metrics import ANOMALY, NORMAL
 from vl_anomaly_ros.types import ByteArray, FloatArray
@@ -70,6 +78,18 @@ class Samples:
         """(images, h, w) uint8 label of the pixel in the middle of each cell of the masks."""
         middle = MASK_STRIDE // 2
         return np.stack([label[middle::MASK_STRIDE, middle::MASK_STRIDE] for label in self.label])
+
+    def used(self) -> tuple[Bools, int, Bools]:
+        """Which labelled pixels settings are compared on.
+
+        Returns:
+            (images, h, w) which are labelled; of these every how many are taken, so that `MAX_PIXELS` are not exceeded;
+            (n,) which of those taken are anomalous.
+        """
+        truth = self.truth()
+        used = truth <= ANOMALY
+        every = max(1, -(-int(used.sum()) // MAX_PIXELS))
+        return used, every, (truth[used] == ANOMALY)[::every]
 
     def sources(self, setting: HeadSetting) -> FloatArray:
         """(3, images, h, w) float32 under `setting`."""
@@ -152,10 +172,7 @@ def _collect_names(
 
 def choose_temperatures(samples: Samples) -> tuple[float, float]:
     """The temperatures of the best AuPRC, for a method that has no weights to learn."""
-    truth = samples.truth()
-    used = truth <= ANOMALY
-    every = max(1, -(-int(used.sum()) // MAX_PIXELS))
-    anomalous = (truth[used] == ANOMALY)[::every]
+    used, every, anomalous = samples.used()
     return max(samples.score, key=lambda pair: figures(np.stack(samples.score[pair])[used][::every], anomalous)[0])
 
 
@@ -174,10 +191,7 @@ def choose(samples: Samples) -> Chosen:
     Settings are compared by the AuPRC; those of each source alone come first. Of more than `MAX_PIXELS` labelled
     pixels every so many are used.
     """
-    truth = samples.truth()
-    used = truth <= ANOMALY
-    every = max(1, -(-int(used.sum()) // MAX_PIXELS))
-    anomalous = (truth[used] == ANOMALY)[::every]
+    used, every, anomalous = samples.used()
 
     def flat(maps: list[FloatArray]) -> FloatArray:
         return np.stack(maps)[used][::every]
