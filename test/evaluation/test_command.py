@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import yaml
@@ -20,6 +21,7 @@ from vl_anomaly_ros.config import EngineConfig, MethodConfig
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.engine.terms import terms_of
 from vl_anomaly_ros.evaluation.benchmarks import BENCHMARKS, BenchmarkSet
+from vl_anomaly_ros.evaluation.image_set import ImageSet
 from vl_anomaly_ros.evaluation.score_maps import read_map
 from vl_anomaly_ros.perception.upsampling import upsampled
 
@@ -112,6 +114,33 @@ def test_names_and_vocabulary(tiny_bundle: Path, tmp_path: Path, capsys: Capture
     found = figures(capsys, *words, "--vocabulary", file)
     assert found["vocabulary"] == "own"
     assert found["known_miou"] > 0.8
+
+
+def test_hard_normal_pixels_and_ablations(tiny_bundle: Path, tmp_path: Path, capsys: Captured) -> None:
+    """Each row is the score that its settings give; what is marked as hard is counted apart."""
+    root = make_images(tmp_path / "set", 3, seed=1, anomalies=True)
+    (root / "hard").mkdir()
+    for path in (root / "semantic").iterdir():
+        hard = np.zeros_like(cv2.imread(str(path), cv2.IMREAD_UNCHANGED))
+        hard[50:, :40] = 3
+        cv2.imwrite(str(root / "hard" / path.name), hard)
+    words = ("--dataset", "simulated", "--root", root, "--bundle", tiny_bundle, "--threads", "1")
+    whole = figures(capsys, *words)
+    found = figures(capsys, *words, "--ablations")
+    rows = {row["name"]: row for row in found["ablations"]}
+    assert found["images"] == 3
+    learned, detector = rows["all three, learned weights"], rows["detector only"]
+    assert {key: learned["pixel"][key] for key in PIXEL_KEYS} == {key: whole[key] for key in PIXEL_KEYS}
+    assert learned["hard_normal"] == whole["hard_normal"]["fused"]
+    assert detector["pixel"] == whole["sources"]["detector"]
+    assert detector["hard_normal"] == whole["hard_normal"]["detector"]
+    assert list(whole["retention"].values()) == learned["pixel"]["retained"]
+    normal = np.stack([item.label == 0 for item in ImageSet(root)])
+    marked = np.stack([item.hard for item in ImageSet(root)])
+    anomalous = np.stack([item.label == 1 for item in ImageSet(root)]).sum()
+    assert learned["hard_normal"]["pixels"] == (normal & marked).sum() + anomalous
+    clipomaly = figures(capsys, *words, "--method", "clipomaly")
+    assert rows["Clipomaly"]["pixel"]["auprc"] == clipomaly["auprc"]
 
 
 def test_simulated_images(tiny_bundle: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from vl_anomaly_ros.errors import EvaluationError
-from vl_anomaly_ros.evaluation.metrics import PixelFigures, PixelMetrics, threshold_counts
+from vl_anomaly_ros.evaluation.metrics import RECALLS, PixelFigures, PixelMetrics, threshold_counts
 
 Figures = tuple[float, float, float, float, float]
 
@@ -50,6 +50,19 @@ def test_figures_equal_brute_force(levels: int | None, seed: int) -> None:
     figures = metrics.compute()
     assert of(figures) == pytest.approx(brute_force(scores, anomalous), abs=1e-9)
     assert figures.anomaly_share == pytest.approx(anomalous.mean())
+
+
+def test_what_is_retained_at_each_recall_is_as_defined() -> None:
+    rng = np.random.default_rng(3)
+    anomalous = rng.random(400) < 0.3
+    scores = np.round(rng.random(400) + 0.5 * anomalous, 1).astype(np.float32)
+    metrics = PixelMetrics(buffer=7)
+    metrics.update(scores, anomalous.astype(np.uint8))
+    figures = metrics.compute()
+    for recall, retained in zip(RECALLS, figures.retained):
+        enough = [t for t in set(scores.tolist()) if (scores[anomalous] >= t).mean() >= recall - 1e-9]
+        assert retained == pytest.approx((scores[~anomalous] < max(enough)).mean())
+    assert figures.retained[RECALLS.index(0.95)] == pytest.approx(1 - figures.fpr95)
 
 
 def test_images_add_up_and_void_is_ignored() -> None:

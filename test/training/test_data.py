@@ -14,13 +14,22 @@ pytest.importorskip("transformers")
 
 import small_training  # noqa: E402
 
-from vl_anomaly_ros.evaluation.image_set import VOID  # noqa: E402
+from vl_anomaly_ros.evaluation.image_set import ANOMALY, VOID  # noqa: E402
 from vl_anomaly_ros.simulation.catalogue import ANOMALIES, KNOWN_CLASSES, anomaly_categories  # noqa: E402
 from vl_anomaly_ros.text.vocabulary import Vocabulary  # noqa: E402
 from vl_anomaly_ros.training import captions  # noqa: E402
 from vl_anomaly_ros.training.clip_task import window_regions  # noqa: E402
 from vl_anomaly_ros.training.config import PhaseConfig  # noqa: E402
-from vl_anomaly_ros.training.data import ImageSet, augment, cut_window, load_image_set, random_window  # noqa: E402
+from vl_anomaly_ros.training.data import (  # noqa: E402
+    ImageSet,
+    Picture,
+    augment,
+    cut_window,
+    draw_picture,
+    load_image_set,
+    random_window,
+)
+from vl_anomaly_ros.training.pasted import PASTED, with_pasted  # noqa: E402
 from vl_anomaly_ros.training.tokenizer import context_tokens, train_tokenizer  # noqa: E402
 from vl_anomaly_ros.training.vocabulary import make_vocabulary  # noqa: E402
 
@@ -30,21 +39,25 @@ def images(world: Path) -> ImageSet:
     return load_image_set(world / "clip")
 
 
+def picture(images: ImageSet, i: int) -> Picture:
+    return Picture(images.classes, images.images[i], images.semantic[i], images.instances[i], images.objects[i])
+
+
 def test_the_whole_image_as_a_window_is_the_image(images: ImageSet) -> None:
-    window = cut_window(images, 2, (32.0, 64.0), 1.0, (64, 128), flip=False)
+    window = cut_window(picture(images, 2), (32.0, 64.0), 1.0, (64, 128), flip=False)
     np.testing.assert_array_equal(window.image, images.images[2])
     np.testing.assert_array_equal(window.semantic, images.semantic[2])
     np.testing.assert_array_equal(window.instances, images.instances[2])
 
 
 def test_a_mirrored_window_is_the_mirrored_image(images: ImageSet) -> None:
-    window = cut_window(images, 1, (32.0, 64.0), 1.0, (64, 128), flip=True)
+    window = cut_window(picture(images, 1), (32.0, 64.0), 1.0, (64, 128), flip=True)
     np.testing.assert_array_equal(window.semantic, images.semantic[1][:, ::-1])
     np.testing.assert_array_equal(window.image, images.images[1][:, ::-1])
 
 
 def test_what_lies_outside_the_image_is_void(images: ImageSet) -> None:
-    window = cut_window(images, 0, (32.0, 64.0), 0.5, (64, 128), flip=False)
+    window = cut_window(picture(images, 0), (32.0, 64.0), 0.5, (64, 128), flip=False)
     inside = window.semantic != VOID
     assert inside.mean() == pytest.approx(0.25, abs=0.02)
     assert (window.instances[~inside] == 0).all()
@@ -54,15 +67,33 @@ def test_random_windows_depend_on_the_generator_alone(images: ImageSet) -> None:
     phase = PhaseConfig(crop_height_px=32, crop_width_px=48)
 
     def draw(seed: int) -> np.ndarray:
-        return random_window(images, phase, torch.Generator().manual_seed(seed), 0.8)[1].image
+        generator = torch.Generator().manual_seed(seed)
+        return random_window(draw_picture(images, generator), phase, generator, 0.8).image
 
     np.testing.assert_array_equal(draw(1), draw(1))
     assert any(not np.array_equal(draw(1), draw(seed)) for seed in range(2, 6))
 
 
+def test_pasted_shapes_are_unknown_objects_and_leave_the_picture_as_it_was(images: ImageSet) -> None:
+    before = picture(images, 0)
+    copy = before.image.copy()
+    pasted = with_pasted(before, 4.0, torch.Generator().manual_seed(5))
+    new = {number: record for number, record in pasted.objects.items() if number not in before.objects}
+    assert new
+    assert {record["category"] for record in new.values()} == {PASTED}
+    np.testing.assert_array_equal(before.image, copy)
+    assert (pasted.image != before.image).any()
+    for number, record in new.items():
+        inside = pasted.instances == number
+        x0, y0, x1, y1 = record["bbox"]
+        assert inside[y0:y1, x0:x1].sum() == inside.sum() > 0
+        assert (pasted.semantic[inside] == ANOMALY).all()
+    assert with_pasted(before, 0.0, torch.Generator()) is before
+
+
 def test_regions_carry_the_category_under_their_mask(images: ImageSet) -> None:
-    window = cut_window(images, 0, (32.0, 64.0), 1.0, (64, 128), flip=False)
-    masks, names = window_regions(window, images, 0, torch.Generator().manual_seed(0))
+    window = cut_window(picture(images, 0), (32.0, 64.0), 1.0, (64, 128), flip=False)
+    masks, names = window_regions(window, picture(images, 0), torch.Generator().manual_seed(0))
     assert {"car", "dog"} <= set(names)
     for mask, name in zip(masks, names):
         if name in ("road", "sky"):

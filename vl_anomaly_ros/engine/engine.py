@@ -148,7 +148,21 @@ class Engine:
 
         features = self.backend.visual(letterbox.apply(image, bundle.mean))
         self._check_features(features)
-        terms = terms or terms_of(MethodConfig(), bundle.calibration)
+        return self._judged(features, letterbox, lexicon, terms or terms_of(MethodConfig(), bundle.calibration))
+
+    def again(self, scores: Scores, terms: Terms) -> Scores:
+        """The same image by other terms, with the vocabulary that it was judged by; the visual graph is not run.
+
+        Args:
+            scores: of the image, before the next one is run.
+            terms: of the new score.
+
+        Raises:
+            EngineError: as `run`.
+        """
+        return self._judged(scores.features, scores.letterbox, scores.lexicon, terms)
+
+    def _judged(self, features: VisualOutput, letterbox: Letterbox, lexicon: Lexicon, terms: Terms) -> Scores:
         output = self.backend.head(features, self._bank(lexicon, terms.bank), terms.head_settings())
         self._check_output(output, len(lexicon.vocabulary.known))
 

@@ -16,6 +16,7 @@ from vl_anomaly_ros.console import Progress, say
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.engine.terms import terms_of
 from vl_anomaly_ros.errors import EvaluationError
+from vl_anomaly_ros.evaluation.ablations import measure_ablations, table
 from vl_anomaly_ros.evaluation.benchmarks import BENCHMARKS, BenchmarkSet
 from vl_anomaly_ros.evaluation.drive import judge_drive
 from vl_anomaly_ros.evaluation.examples import ExampleSet, SimulatedSet
@@ -34,6 +35,7 @@ EPILOG = """examples:
   vl-anomaly eval --dataset road-anomaly-21 --root data/dataset_AnomalyTrack --out out/ra21 --bundle my_bundle
   vl-anomaly eval --dataset cityscapes --root data/cityscapes --vocabulary cityscapes.yaml --json
   vl-anomaly eval --dataset simulated --root out/test --out out/eval --method vl4ad --save-scores out/maps
+  vl-anomaly eval --dataset simulated --root out/test --ablations
   vl-anomaly eval --scores out/maps --json
   vl-anomaly eval --dataset kitti-zones --root data/kitti --json
 
@@ -63,6 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--save-scores", type=Path, metavar="DIR", help="write the score maps, as --scores reads them")
     parser.add_argument("--sources", action="store_true", help="measure each source of the score alone as well")
+    parser.add_argument("--ablations", action="store_true", help="a table of the score with terms switched off instead")
     parser.add_argument("--vocabulary", type=Path, metavar="FILE", help="instead of the bundle's")
     parser.add_argument("--threads", type=int, default=2, help="for ONNX Runtime (default: 2)")
     add_setting_arguments(parser)
@@ -101,6 +104,8 @@ def _labelled(args: argparse.Namespace, examples: ExampleSet, sources: bool) -> 
         args.save_scores.mkdir(parents=True, exist_ok=True)
     config = with_values(config_from(args), {"engine.threads": args.threads})
     engine = _engine(config, args.vocabulary)
+    if args.ablations:
+        return _ablations(args, engine, examples)
     bundle, vocabulary = engine.bundle, engine.lexicon.vocabulary
     calibration = bundle.calibrations.get(config.method.name)
     terms = terms_of(config.method, calibration or bundle.calibration)
@@ -119,6 +124,21 @@ def _labelled(args: argparse.Namespace, examples: ExampleSet, sources: bool) -> 
     }
     title = f"{bundle.name}, {config.method.name}, on {found.maps.images} pictures of {args.dataset}"
     return Report(figures, "\n".join([title, *found.lines()]))
+
+
+def _ablations(args: argparse.Namespace, engine: Engine, examples: ExampleSet) -> Report:
+    with Progress("pictures", quiet=args.json) as progress:
+        rows = measure_ablations(engine, examples, progress.update)
+    engine.close()
+    figures = {
+        "dataset": args.dataset,
+        "bundle": engine.bundle.name,
+        "bundle_sha256": engine.bundle.sha256,
+        "images": len(examples),
+        "ablations": [row.plain() for row in rows],
+    }
+    title = f"{engine.bundle.name} on {len(examples)} pictures of {args.dataset}"
+    return Report(figures, "\n".join([title, *table(rows)]))
 
 
 def _engine(config: Config, vocabulary: Path | None) -> Engine:

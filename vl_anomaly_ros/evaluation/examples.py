@@ -32,11 +32,14 @@ class Truth:
         label: (H, W) uint8, 0 normal, 1 anomaly, 255 void.
         semantic: (H, W) uint8, index of the data set's known classes, `UNCLASSED` elsewhere; None without classes.
         things: the anomalies whose names are known.
+        hard: (H, W) bool, normal things that are easily taken for anomalies, such as shadows and puddles; None where
+            the data set does not mark them.
     """
 
     label: ByteArray
     semantic: ByteArray | None
     things: tuple[Thing, ...]
+    hard: BoolArray | None = None
 
 
 class Example(Protocol):
@@ -92,7 +95,8 @@ class SimulatedExample:
             for record in item.objects
             if not record["known"]
         )
-        return Truth(item.label, np.where(item.semantic == ANOMALY, UNCLASSED, item.semantic).astype(np.uint8), things)
+        semantic = np.where(item.semantic == ANOMALY, UNCLASSED, item.semantic).astype(np.uint8)
+        return Truth(item.label, semantic, things, item.hard)
 
 
 class SimulatedSet:

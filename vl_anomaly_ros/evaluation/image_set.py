@@ -15,7 +15,7 @@ import numpy.typing as npt
 import yaml
 
 from vl_anomaly_ros.errors import EvaluationError
-from vl_anomaly_ros.types import ByteArray
+from vl_anomaly_ros.types import BoolArray, ByteArray
 
 ANOMALY, VOID = 254, 255
 """Values of a semantic image beside the indices of the known classes."""
@@ -31,6 +31,7 @@ class LabelledImage:
         semantic: (H, W) uint8, index of the known class, ANOMALY or VOID.
         instances: (H, W) uint16 instance ids, 0 none.
         objects: what is said of each instance in `objects.jsonl`.
+        hard: (H, W) bool, normal things that are easily taken for anomalies; None where the set does not mark them.
     """
 
     index: int
@@ -38,6 +39,7 @@ class LabelledImage:
     semantic: ByteArray
     instances: npt.NDArray[np.uint16]
     objects: tuple[dict[str, Any], ...]
+    hard: BoolArray | None = None
 
     @property
     def label(self) -> ByteArray:
@@ -70,6 +72,7 @@ class ImageSet:
             for line in lines:
                 record = json.loads(line)
                 self._objects[int(record["frame"])] = tuple(record["objects"])
+        self._marks_hard = (root / "hard").is_dir()
         self._names = sorted(p.name for p in (root / "images").glob("*.png"))
         if not self._names:
             raise EvaluationError(f"{root}: expected images in {root / 'images'}, found none")
@@ -86,6 +89,7 @@ class ImageSet:
                 semantic=self._read("semantic", name, cv2.IMREAD_UNCHANGED),
                 instances=self._read("instances", name, cv2.IMREAD_UNCHANGED).astype(np.uint16),
                 objects=self._objects.get(index, ()),
+                hard=self._read("hard", name, cv2.IMREAD_UNCHANGED) > 0 if self._marks_hard else None,
             )
 
     def _read(self, folder: str, name: str, mode: int) -> Any:

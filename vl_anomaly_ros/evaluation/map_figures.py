@@ -10,7 +10,7 @@ from typing import Any
 
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.components import TRACKS, ComponentFigures, ComponentMetrics
-from vl_anomaly_ros.evaluation.metrics import PixelFigures, PixelMetrics
+from vl_anomaly_ros.evaluation.metrics import RECALLS, PixelFigures, PixelMetrics
 from vl_anomaly_ros.evaluation.score_maps import ScoreMapFile
 
 PIXEL_KEYS = ("auprc", "auroc", "fpr95", "f1_max", "f1_threshold", "anomaly_share")
@@ -51,6 +51,7 @@ class MapFigures:
             "images": self.images,
             **{key: pixel.get(key) for key in PIXEL_KEYS},
             "pixels": pixel.get("pixels"),
+            "retention": dict(zip(map(str, RECALLS), pixel["retained"])) if pixel else None,
             "threshold": self.threshold,
             "tracks": tracks,
             "reasons": reasons,

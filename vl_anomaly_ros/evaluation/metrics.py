@@ -16,6 +16,8 @@ import numpy.typing as npt
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.sorted_counts import DEFAULT_BUFFER, Block, SortedCounts
 
+RECALLS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99)
+"""True-positive rates at which the false-positive rate is taken."""
 NORMAL = 0
 ANOMALY = 1
 FloatArray = npt.NDArray[np.float32]
@@ -32,6 +34,8 @@ class PixelFigures:
         fpr95: smallest false-positive rate among thresholds with a true-positive rate of at least 0.95.
         f1_max: highest F1 of all thresholds.
         f1_threshold: the threshold (inclusive) that has it; of several, the highest.
+        retained: at each of `RECALLS`, the largest share of normal pixels that stay below a threshold with at least
+            that true-positive rate; `1 - fpr95` is the one at 0.95.
         anomaly_share: share of anomalous pixels; the AuPRC of a score without information.
         pixels: number of labelled pixels.
     """
@@ -41,6 +45,7 @@ class PixelFigures:
     fpr95: float
     f1_max: float
     f1_threshold: float
+    retained: tuple[float, ...]
     anomaly_share: float
     pixels: int
 
@@ -49,7 +54,6 @@ class PixelMetrics:
     """Collects scores image by image.
 
     Args:
-        recall: at which the false-positive rate is taken.
         buffer: pixels of each kind that are held in memory; more go to a temporary file.
 
     >>> metrics = PixelMetrics()
@@ -59,8 +63,7 @@ class PixelMetrics:
     (0.8333, 0.8, 0.4)
     """
 
-    def __init__(self, recall: float = 0.95, buffer: int = DEFAULT_BUFFER) -> None:
-        self._recall = recall
+    def __init__(self, buffer: int = DEFAULT_BUFFER) -> None:
         self._buffer = buffer
         self.reset()
 
@@ -103,7 +106,9 @@ class PixelMetrics:
         positives, negatives = self._anomalous.total, self._normal.total
         _check_both(positives, negatives)
         normal = _Ranks(self._normal)
-        auprc = auroc = fpr95 = f1_max = f1_threshold = 0.0
+        auprc = auroc = f1_max = f1_threshold = 0.0
+        wanted = (np.array(RECALLS) - _SLACK) * positives
+        passing = np.zeros(len(RECALLS), np.int64)  # normal pixels that the highest such threshold lets through
         passed = 0  # anomalous pixels below the block's thresholds
         for thresholds, counts in self._anomalous.blocks():  # from the lowest up
             below, not_above = normal.of(thresholds)
@@ -112,19 +117,20 @@ class PixelMetrics:
             passed += int(counts.sum())
             auprc += float((counts / positives * (true_positives / (true_positives + false_positives))).sum())
             auroc += float((counts / positives * ((below + not_above) / (2 * negatives))).sum())
-            enough = int(np.searchsorted(-true_positives, -(self._recall - _SLACK) * positives, side="right"))
-            if enough:
-                fpr95 = float(false_positives[enough - 1] / negatives)
+            enough = np.searchsorted(-true_positives, -wanted, side="right")
+            passing = np.where(enough > 0, false_positives[np.maximum(enough, 1) - 1], passing)
             f1 = 2 * true_positives / (positives + true_positives + false_positives)
             best = f1.size - 1 - int(np.argmax(f1[::-1]))
             if f1[best] >= f1_max:
                 f1_max, f1_threshold = float(f1[best]), float(thresholds[best])
+        rates = passing / negatives
         return PixelFigures(
             auprc=auprc,
             auroc=auroc,
-            fpr95=fpr95,
+            fpr95=float(rates[RECALLS.index(0.95)]),
             f1_max=f1_max,
             f1_threshold=f1_threshold,
+            retained=tuple((1.0 - rates).tolist()),
             anomaly_share=positives / (positives + negatives),
             pixels=positives + negatives,
         )

@@ -18,17 +18,18 @@ from vl_anomaly_ros.engine.tagger import Suggestions
 from vl_anomaly_ros.engine.terms import Terms
 from vl_anomaly_ros.errors import EvaluationError
 from vl_anomaly_ros.evaluation.anomaly import SOURCES, region_embedding
+from vl_anomaly_ros.evaluation.conventions import NORMAL, VOID
 from vl_anomaly_ros.evaluation.engine_maps import EngineMaps, spread
 from vl_anomaly_ros.evaluation.examples import Example, ExampleSet, Truth
 from vl_anomaly_ros.evaluation.map_figures import MapFigures, defined, judge_maps
-from vl_anomaly_ros.evaluation.metrics import PixelMetrics
+from vl_anomaly_ros.evaluation.metrics import RECALLS, PixelMetrics
 from vl_anomaly_ros.evaluation.name_accuracy import NameAccuracy
 from vl_anomaly_ros.evaluation.overlap import KnownOverlap, OpenWorldOverlap
 from vl_anomaly_ros.evaluation.reliability import Reliability, ReliabilityFigures
 from vl_anomaly_ros.perception.scoring import calibrated
 from vl_anomaly_ros.perception.upsampling import upsampled
 from vl_anomaly_ros.text.bank import Candidates
-from vl_anomaly_ros.types import ByteArray
+from vl_anomaly_ros.types import BoolArray, ByteArray
 
 MIN_NAMED_PX = 64
 
@@ -66,6 +67,8 @@ class SetFigures:
         unmatched: known classes of the data set that the vocabulary has no word for; they are left out.
         names: exact, by synonym set, and of how many regions.
         sources: pixel figures of each source alone; empty unless asked for.
+        hard: pixel figures with what is normal and hard as the only normal pixels, of the fused score and of each
+            source; empty where the data set does not mark such pixels.
         engine_ms: median time of the engine for a picture.
         reasons: of each figure that is None.
     """
@@ -78,6 +81,7 @@ class SetFigures:
     unmatched: list[str]
     names: NameAccuracy
     sources: dict[str, dict[str, Any]]
+    hard: dict[str, dict[str, Any]]
     engine_ms: float
     reasons: dict[str, str]
 
@@ -94,6 +98,7 @@ class SetFigures:
             "unmatched_classes": self.unmatched,
             "naming": self.names.shares(),
             "sources": self.sources,
+            "hard_normal": self.hard,
             "engine_ms": self.engine_ms,
             "reasons": {**figures["reasons"], **self.reasons},
         }
@@ -106,6 +111,12 @@ class SetFigures:
                 lines.append(
                     f"{name:<9} alone: AuPRC {source['auprc']:.4f}  AuROC {source['auroc']:.4f}  "
                     f"FPR95 {source['fpr95']:.4f}"
+                )
+        for name, hard in self.hard.items():
+            if hard["auprc"] is not None:
+                lines.append(
+                    f"hard normal pixels taken for anomalies, {name:<9} {hard['fpr95']:.4f} at 95 % recall, "
+                    f"{1 - hard['retained'][RECALLS.index(0.8)]:.4f} at 80 %"
                 )
         if self.reliability is not None:
             lines.append(f"ECE {self.reliability.ece:.4f} of the probability, {len(self.reliability.bins)} bins")
@@ -185,6 +196,7 @@ def measure_set(
         unmatched=observed.known.unmatched,
         names=observed.names,
         sources={name: _figures(metrics) for name, metrics in observed.sources.items()},
+        hard={name: _figures(metrics) for name, metrics in observed.hard.items()},
         engine_ms=float(np.median(maps.engine_ms)),
         reasons=reasons,
     )
@@ -203,6 +215,7 @@ class _Observed:
         self.known = KnownOverlap(classes, engine.lexicon.vocabulary)
         self.names = NameAccuracy()
         self.sources = {name: PixelMetrics() for name in SOURCES} if settings.sources else {}
+        self.hard: dict[str, PixelMetrics] = {}
         self.known_classes = len(engine.lexicon.vocabulary.known) if classes else 1
 
     def look(self, image: ByteArray) -> None:
@@ -216,8 +229,13 @@ class _Observed:
             curve = self._calibration.score, self._calibration.probability
             self._reliability.update(upsampled(calibrated(scores.score, *curve), width, height), truth.label)
         self.known.update(truth, spread(scores.class_map, width, height))
-        for name, source in zip(self.sources, scores.sources):
-            self.sources[name].update(upsampled(source, width, height), truth.label)
+        alone = {name: upsampled(source, width, height) for name, source in zip(self.sources, scores.sources)}
+        for name, score in alone.items():
+            self.sources[name].update(score, truth.label)
+        if truth.hard is not None:
+            label = hard_label(truth.label, truth.hard)
+            for name, score in {"fused": upsampled(scores.score, width, height), **alone}.items():
+                self.hard.setdefault(name, PixelMetrics()).update(score, label)
         for thing in truth.things if self._lexicon.vocabulary.candidates else ():
             embedding = region_embedding(scores.clip_features, thing.mask)
             if embedding is not None and int(thing.mask.sum()) >= self._min_named_px:
@@ -257,6 +275,11 @@ def _open_world(maps: EngineMaps, observed: _Observed, threshold: float) -> tupl
     for picture in maps.pictures():
         overlap.update(picture.truth, picture.class_map, picture.score)
     return overlap.compute()
+
+
+def hard_label(label: ByteArray, hard: BoolArray) -> ByteArray:
+    """`label` (H, W) with every normal pixel that is not hard as void."""
+    return np.where((label == NORMAL) & ~hard, np.uint8(VOID), label)
 
 
 def _figures(metrics: PixelMetrics) -> dict[str, Any]:

@@ -24,15 +24,18 @@ from vl_anomaly_ros.training.captions import SYNONYMS, TEMPLATES, true_words
 from vl_anomaly_ros.training.config import PhaseConfig, TrainingConfig
 from vl_anomaly_ros.training.data import (
     ImageSet,
+    Picture,
     Window,
     augment,
+    draw_picture,
     normalise,
     random_window,
     to_tensor,
 )
-from vl_anomaly_ros.training.device import device_of
+from vl_anomaly_ros.training.device import autocast, device_of
 from vl_anomaly_ros.training.losses import contrast_with_captions, most_specific, multi_positive_contrast
 from vl_anomaly_ros.training.parallel import world_size
+from vl_anomaly_ros.training.pasted import PASTED, with_pasted
 
 HELD_OUT_SPLITS = ("unseen", 3)
 MIN_OBJECT_PX = 24
@@ -70,10 +73,10 @@ class ClipTask:
         self.module: nn.Module = clip
         self.images, self.held_out = images.split(phase.validation_images)
         self.config = config
-        self.categories = _categories(images)
-        names = sorted(self.categories)
+        self.categories = categories_of(images)
+        names = sorted({*self.categories, *([PASTED] if phase.pasted else [])})
         self.row = {name: i for i, name in enumerate(names)}
-        words = [true_words(name, self.categories[name]) for name in names]
+        words = [true_words(name, self.categories.get(name, False)) for name in names]
         self.words = sorted({word for group in words for word in group})
         self.truth = torch.tensor([[word in group for word in self.words] for group in words]).to(self.device)
         own = [{name, *SYNONYMS.get(name, ())} for name in names]
@@ -88,22 +91,23 @@ class ClipTask:
         images = self.held_out if held_out else self.images
         windows, shares, categories, points = [], [], [], []
         for _ in range(phase.batch_size // world_size()):
-            index, window = random_window(images, phase, generator, about_objects=0.8)
+            picture = with_pasted(draw_picture(images, generator), phase.pasted, generator)
+            window = random_window(picture, phase, generator, about_objects=0.8)
             windows.append(window)
-            masks, names = window_regions(window, images, index, generator)
+            masks, names = window_regions(window, picture, generator)
             if masks:
                 shares.append(F.avg_pool2d(torch.from_numpy(np.stack(masks))[:, None], 4).flatten(1))
             else:
                 shares.append(torch.zeros(0, phase.crop_height_px * phase.crop_width_px // 16))
             categories += [self.row[name] for name in names]
-            points.append(self._points(window, images, index, generator))
+            points.append(self._points(window, picture, generator))
         pixels = augment(to_tensor(windows), generator).to(self.device)
         pixels = normalise(pixels, config.bundle.mean, config.bundle.std)
         all_rows = torch.cat([torch.tensor(categories, dtype=torch.long), *(rows for _, rows in points)])
         positive = self.truth[all_rows]
         chosen = self._choose_words(positive.cpu(), generator)
         template = torch.randint(len(TEMPLATES), (len(chosen),), generator=generator)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=phase.bfloat16):
+        with autocast(self.device, phase.bfloat16):
             features = dense_features(self.clip, pixels)
             captions = encode_tokens(self.clip, self.tokens[chosen, template])
         maps = features.float().flatten(2)  # [B, D, cells]
@@ -130,9 +134,7 @@ class ClipTask:
             "scale": float(scale.detach()),
         }
 
-    def _points(
-        self, window: Window, images: ImageSet, index: int, generator: torch.Generator
-    ) -> tuple[Tensor, Tensor]:
+    def _points(self, window: Window, picture: Picture, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw cells of the window: their places and category rows.
 
         A share is drawn with every category present as likely, the rest as the pixels come, which teaches how rare
@@ -140,12 +142,12 @@ class ClipTask:
         """
         semantic = window.semantic[2::4, 2::4].ravel()
         rows = np.full(semantic.shape, -1, np.int64)
-        for value, name in enumerate(images.classes):
+        for value, name in enumerate(self.images.classes):
             rows[semantic == value] = self.row[name]
         ids = window.instances[2::4, 2::4].ravel()
         for instance in np.unique(ids[semantic == ANOMALY]).tolist():
-            if instance in images.objects[index]:
-                name = str(images.objects[index][instance]["category"])
+            if instance in picture.objects:
+                name = str(picture.objects[instance]["category"])
                 rows[(ids == instance) & (semantic == ANOMALY)] = self.row[name]
         labelled = np.flatnonzero(rows >= 0)
         if len(labelled) == 0:
@@ -164,7 +166,7 @@ class ClipTask:
         return order.argsort(descending=True)[: self.config.loss.clip_texts]
 
 
-def _categories(images: ImageSet) -> dict[str, bool]:
+def categories_of(images: ImageSet) -> dict[str, bool]:
     """Return category -> known to the segmenter, over the set.
 
     Raises:
@@ -182,13 +184,11 @@ def _categories(images: ImageSet) -> dict[str, bool]:
     return found
 
 
-def window_regions(
-    window: Window, images: ImageSet, index: int, generator: torch.Generator
-) -> tuple[list[np.ndarray], list[str]]:
+def window_regions(window: Window, picture: Picture, generator: torch.Generator) -> tuple[list[np.ndarray], list[str]]:
     """List the regions of a window: masks (h, w) float32 and their categories."""
     masks: list[np.ndarray] = []
     names: list[str] = []
-    objects = images.objects[index]
+    objects = picture.objects
     ids, counts = np.unique(window.instances, return_counts=True)
     taken: Counter[str] = Counter()
     for place in np.argsort(-counts).tolist():
@@ -210,14 +210,14 @@ def window_regions(
                 masks.append(box)
                 names.append(name)
     for value in np.unique(window.semantic).tolist():
-        if value >= ANOMALY or images.classes[value] in taken:
+        if value >= ANOMALY or picture.classes[value] in taken:
             continue
         mask = (window.semantic == value).astype(np.float32)
         if torch.rand((), generator=generator) < 0.7:  # a piece, so that dense features are right everywhere
             mask *= _random_box(mask.shape[0], mask.shape[1], generator)
         if mask.sum() >= MIN_STUFF_PX:
             masks.append(mask)
-            names.append(images.classes[value])
+            names.append(picture.classes[value])
     return masks, names
 
 

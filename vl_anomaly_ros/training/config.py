@@ -28,6 +28,8 @@ class ImageSetConfig:
     density: float = 2.0  # mean number of anomalies put into a picture
     views_per_scene: int = 10
     world: str = "standard"  # or hard
+    looks: tuple[str, ...] = ()  # light and weather, of the world's; none stands for all
+    styles: tuple[str, ...] = ()  # surroundings, likewise
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,8 @@ class PhaseConfig:
     warmup_steps: int = 100
     gradient_norm: float = 5.0
     ema_decay: float = 0.998
-    bfloat16: bool = True
+    pasted: float = 0.0  # mean number of made-up shapes pasted into a picture; CLIP alone, as "unknown object"
+    bfloat16: bool = True  # where the processor computes in it; elsewhere it would be ten times slower
     validate_every: int = 0  # steps; 0: never
     patience: int = 0  # stop after so many validations in a row without a lower loss; 0: go on to the last step
     validation_images: int = 0  # the last ones of the set, never trained on
@@ -103,6 +106,7 @@ class TrainingConfig:
 
     seed: int = 0
     processes: int = 2  # of one thread each; a batch is shared among them; with a GPU always 1
+    start: str = ""  # a bundle whose weights training goes on from, as `training/recover.py` says
     device: str = "auto"  # cpu, cuda, or auto: a GPU where there is one
     data: DataConfig = field(default_factory=DataConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)

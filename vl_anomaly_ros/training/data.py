@@ -74,6 +74,22 @@ def load_image_set(folder: Path, limit: int | None = None) -> ImageSet:
     )
 
 
+class Picture(NamedTuple):
+    """One image of a set, with its truth; arrays as in `ImageSet`, without the first axis."""
+
+    classes: list[str]
+    image: npt.NDArray[np.uint8]
+    semantic: npt.NDArray[np.uint8]
+    instances: npt.NDArray[np.uint16]
+    objects: dict[int, dict[str, Any]]
+
+
+def draw_picture(images: ImageSet, generator: torch.Generator) -> Picture:
+    """Draw an image of the set."""
+    i = int(torch.rand((), generator=generator) * len(images))
+    return Picture(images.classes, images.images[i], images.semantic[i], images.instances[i], images.objects[i])
+
+
 MIN_AREA_PX = 24  # smaller objects are not worth a window of their own
 
 
@@ -86,7 +102,7 @@ class Window(NamedTuple):
 
 
 def cut_window(
-    images: ImageSet, index: int, centre: tuple[float, float], scale: float, size: tuple[int, int], flip: bool
+    picture: Picture, centre: tuple[float, float], scale: float, size: tuple[int, int], flip: bool
 ) -> Window:
     """Cut a window of `size` (h, w) around `centre` (y, x; pixels) at `scale` crop pixels per image pixel.
 
@@ -96,13 +112,13 @@ def cut_window(
     matrix = np.array([[scale, 0.0, width / 2 - scale * centre[1]], [0.0, scale, height / 2 - scale * centre[0]]])
     if flip:
         matrix = np.array([[-1.0, 0.0, width - 1.0], [0.0, 1.0, 0.0]]) @ np.vstack([matrix, [0.0, 0.0, 1.0]])
-    source = images.images[index]
+    source = picture.image
     mean = tuple(float(v) for v in source[::16, ::16].mean((0, 1)))
     image = cv2.warpAffine(source, matrix, (width, height), flags=cv2.INTER_LINEAR, borderValue=mean)
     nearest = {"flags": cv2.INTER_NEAREST}
-    semantic = cv2.warpAffine(images.semantic[index], matrix, (width, height), **nearest, borderValue=(float(VOID),))
+    semantic = cv2.warpAffine(picture.semantic, matrix, (width, height), **nearest, borderValue=(float(VOID),))
     instances = cv2.warpAffine(
-        images.instances[index].astype(np.float32), matrix, (width, height), **nearest, borderValue=(0.0,)
+        picture.instances.astype(np.float32), matrix, (width, height), **nearest, borderValue=(0.0,)
     )
     return Window(
         image.astype(np.uint8, copy=False),
@@ -112,29 +128,28 @@ def cut_window(
 
 
 def random_window(
-    images: ImageSet, phase: PhaseConfig, generator: torch.Generator, about_objects: float = 0.0
-) -> tuple[int, Window]:
-    """Draw an image and a window of it; with probability `about_objects` near one of its objects.
+    picture: Picture, phase: PhaseConfig, generator: torch.Generator, about_objects: float = 0.0
+) -> Window:
+    """Draw a window of a picture; with probability `about_objects` near one of its objects.
 
     Where an image holds anomalies, half of these looks go to one of them.
     """
-    u = torch.rand(8, generator=generator).tolist()
-    index = int(u[0] * len(images))
-    scale = phase.scale_min * (phase.scale_max / phase.scale_min) ** u[1]
+    u = torch.rand(7, generator=generator).tolist()
+    scale = phase.scale_min * (phase.scale_max / phase.scale_min) ** u[0]
     size = (phase.crop_height_px, phase.crop_width_px)
-    height, width = images.images.shape[1:3]
+    height, width = picture.semantic.shape
     half_y, half_x = size[0] / 2 / scale, size[1] / 2 / scale
-    objects = [item for item in images.objects[index].values() if item["area_px"] >= MIN_AREA_PX]
+    objects = [item for item in picture.objects.values() if item["area_px"] >= MIN_AREA_PX]
     anomalies = [item for item in objects if not item["known"]]
-    if objects and u[2] < about_objects:
-        looked_at = anomalies if anomalies and u[7] < 0.5 else objects
+    if objects and u[1] < about_objects:
+        looked_at = anomalies if anomalies and u[2] < 0.5 else objects
         item = looked_at[int(u[3] * len(looked_at))]
         x0, y0, x1, y1 = (float(v) for v in item["bbox"])
         centre = ((y0 + y1) / 2 + (u[4] - 0.5) * half_y, (x0 + x1) / 2 + (u[5] - 0.5) * half_x)
     else:
         centre = (u[4] * height, u[5] * width)
     centre = (_inside(centre[0], half_y, height), _inside(centre[1], half_x, width))
-    return index, cut_window(images, index, centre, scale, size, flip=u[6] < 0.5)
+    return cut_window(picture, centre, scale, size, flip=u[6] < 0.5)
 
 
 def _inside(value: float, half: float, length: int) -> float:

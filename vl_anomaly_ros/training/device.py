@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
+
 import torch
 
 from vl_anomaly_ros.errors import TrainingError
@@ -22,3 +24,9 @@ def device_of(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise TrainingError("device: expected a GPU that PyTorch can use, found none; set cpu or auto")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def autocast(device: torch.device, bfloat16: bool) -> AbstractContextManager[None]:
+    """Compute in bfloat16 where that is asked for and the device has it; processors without it emulate it slowly."""
+    fast = device.type != "cpu" or torch.cpu._is_avx512_bf16_supported()  # noqa: SLF001  (nothing public says it)
+    return torch.autocast(device.type, torch.bfloat16, enabled=bfloat16 and fast)

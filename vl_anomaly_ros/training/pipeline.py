@@ -31,18 +31,22 @@ from vl_anomaly_ros.model.aligner import PLAligner
 from vl_anomaly_ros.model.clip import build_clip
 from vl_anomaly_ros.model.segmenter import Segmenter
 from vl_anomaly_ros.training import captions
-from vl_anomaly_ros.training.clip_task import ClipTask
+from vl_anomaly_ros.training.clip_task import ClipTask, categories_of
 from vl_anomaly_ros.training.config import ImageSetConfig, TrainingConfig, to_mapping
-from vl_anomaly_ros.training.data import load_image_set
+from vl_anomaly_ros.training.data import load_image_set, normalise
 from vl_anomaly_ros.training.device import device_of
 from vl_anomaly_ros.training.export import export_bundle
 from vl_anomaly_ros.training.loop import load_average, run_phase
 from vl_anomaly_ros.training.parallel import rank, run_together
+from vl_anomaly_ros.training.recover import measure_norms, recover
 from vl_anomaly_ros.training.segment_task import SegmentTask, build_aligner
 from vl_anomaly_ros.training.tokenizer import train_tokenizer
 from vl_anomaly_ros.training.vocabulary import make_vocabulary
 
 log = logging.getLogger(__name__)
+
+START = "start.pt"
+_NORM_PICTURES = 12  # of each set, to give recovered batch normalisations their statistics
 
 
 class Run:
@@ -67,6 +71,7 @@ class Run:
         """Train every phase that is not finished, in as many processes as configured."""
         for source in (self.config.data.clip, self.config.data.segment):
             self.image_set(source)
+        self._recover()
         # On a GPU one process does; on the CPU processes of one thread each are faster than threads.
         processes = self.config.processes if device_of(self.config.device).type == "cpu" else 1
         run_together(_train, processes, self.config, self.folder, self.data)
@@ -74,15 +79,19 @@ class Run:
     def train_clip(self) -> None:
         """Pre-train CLIP on the set with anomalies of the split that it may see."""
         images = load_image_set(self.image_set(self.config.data.clip))
+        categories = categories_of(images)
+        taught = sorted(name for name, known in categories.items() if not known)
+        if rank() == 0:
+            write_yaml(self.folder / "taught.yaml", {"classes": images.classes, "taught": taught})
+        if not self.config.clip_phase.steps:
+            return
         torch.manual_seed(self.config.seed)
         clip = build_clip(self.config.clip, self.tokenizer.get_vocab_size())
+        self._start("clip", clip)
         task = ClipTask(
             "clip", clip.to(memory_format=torch.channels_last), self.tokenizer, images, self.config,
             self.config.clip_phase,
         )  # fmt: skip
-        taught = sorted(name for name, known in task.categories.items() if not known)
-        if rank() == 0:
-            write_yaml(self.folder / "taught.yaml", {"classes": images.classes, "taught": taught})
         run_phase(task, self.config.clip_phase, self.folder, self.config.seed)
 
     def refine_clip(self) -> None:
@@ -104,6 +113,8 @@ class Run:
         torch.manual_seed(self.config.seed + 1)
         segmenter = Segmenter(self.config.segmenter, len(images.classes)).to(memory_format=torch.channels_last)
         aligner = build_aligner(clip, self.tokenizer, self.config)
+        self._start("segmenter", segmenter)
+        self._start("aligner", aligner)
         negatives = list(make_vocabulary(images.classes, self._meta()["taught"])["ood_prompts"])
         for index, phase in enumerate(self.config.segment_phases):
             task = SegmentTask(
@@ -155,7 +166,7 @@ class Run:
                 path, count=source.count, seed=source.seed, anomalies=source.anomalies,
                 anomaly_density=source.density, views_per_scene=source.views_per_scene,
                 width=self.config.bundle.width_px, height=self.config.bundle.height_px,
-                workers=self.config.processes, world=source.world,
+                workers=self.config.processes, world=source.world, looks=source.looks, styles=source.styles,
             )  # fmt: skip
         return path
 
@@ -164,7 +175,11 @@ class Run:
         clip = build_clip(self.config.clip, self.tokenizer.get_vocab_size())
         phases = [f"clip-refined-{index}" for index in reversed(range(len(self.config.clip_refinements)))]
         paths = [self.folder / f"{name}.pt" for name in ([*phases, "clip"] if refined else ["clip"])]
-        clip.load_state_dict(load_average(next((path for path in paths if path.exists()), paths[-1])))
+        path = next((path for path in paths if path.exists()), None)
+        if path:
+            clip.load_state_dict(load_average(path))
+        elif not self._start("clip", clip):
+            raise TrainingError(f"{self.folder}: no checkpoint of CLIP; train it first")
         return clip.eval()
 
     def load_segmenter(self, clip: CLIP) -> tuple[Segmenter, PLAligner, str]:
@@ -182,7 +197,33 @@ class Run:
                 state: dict[str, Tensor] = load_average(path)
                 both.load_state_dict(state)
                 return segmenter.eval(), aligner.eval(), path.stem
+        if self._start("segmenter", segmenter) and self._start("aligner", aligner):
+            return segmenter.eval(), aligner.eval(), "as in the bundle"
         raise TrainingError(f"{self.folder}: no checkpoint of the segmenter; train it first")
+
+    def _recover(self) -> None:
+        """Take the weights that training starts from out of the configured bundle, once."""
+        path = self.folder / START
+        if not self.config.start or path.exists():
+            return
+        clip, segmenter, aligner = recover(Path(self.config.start), self.config)
+        settings = self.config.bundle
+        pictures = [
+            torch.from_numpy(load_image_set(self.image_set(source), _NORM_PICTURES).images)
+            for source in (self.config.data.clip, self.config.data.segment)
+        ]
+        batch = normalise(torch.cat(pictures).permute(0, 3, 1, 2).float() / 255.0, settings.mean, settings.std)
+        measure_norms(clip.visual, lambda: clip.visual.trunk.forward_features(batch))
+        measure_norms(segmenter, lambda: segmenter(batch))
+        parts = {"clip": clip, "segmenter": segmenter, "aligner": aligner}
+        torch.save({name: part.state_dict() for name, part in parts.items()}, path)
+
+    def _start(self, part: str, module: torch.nn.Module) -> bool:
+        """Load what was recovered into a part; returns whether there was anything."""
+        path = self.folder / START
+        if path.exists():
+            module.load_state_dict(torch.load(path, map_location="cpu", weights_only=True)[part])
+        return path.exists()
 
     def _meta(self) -> dict[str, Any]:
         path = self.folder / "taught.yaml"
@@ -193,8 +234,11 @@ class Run:
     def _tokenizer(self) -> Tokenizer:
         path = self.folder / "tokenizer.json"
         if not path.exists():
-            contexts = self.config.bundle.learned_contexts
-            tokenizer = train_tokenizer(captions.corpus(), self.config.clip.context_length, contexts)
+            if self.config.start:
+                tokenizer = Tokenizer.from_file(str(Path(self.config.start) / "tokenizer.json"))
+            else:
+                contexts = self.config.bundle.learned_contexts
+                tokenizer = train_tokenizer(captions.corpus(), self.config.clip.context_length, contexts)
             tokenizer.save(str(path))
         return Tokenizer.from_file(str(path))
 

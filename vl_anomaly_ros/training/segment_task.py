@@ -15,8 +15,8 @@ from vl_anomaly_ros.model.aligner import PLAligner
 from vl_anomaly_ros.model.clip import freeze
 from vl_anomaly_ros.model.segmenter import Segmenter, SegmenterOutput, semantic_probabilities
 from vl_anomaly_ros.training.config import PhaseConfig, TrainingConfig
-from vl_anomaly_ros.training.data import ImageSet, augment, normalise, random_window, to_tensor
-from vl_anomaly_ros.training.device import device_of
+from vl_anomaly_ros.training.data import ImageSet, augment, draw_picture, normalise, random_window, to_tensor
+from vl_anomaly_ros.training.device import autocast, device_of
 from vl_anomaly_ros.training.losses import aligner_loss, make_targets, match, segmentation_loss
 from vl_anomaly_ros.training.parallel import world_size
 from vl_anomaly_ros.training.tokenizer import context_tokens
@@ -78,14 +78,14 @@ class SegmentTask:
         config, weights = self.config, self.config.loss
         images = self.held_out if held_out else self.images
         windows = [
-            random_window(images, self.phase, generator, about_objects=0.3)[1]
+            random_window(draw_picture(images, generator), self.phase, generator, about_objects=0.3)
             for _ in range(self.phase.batch_size // world_size())
         ]
         pixels = augment(to_tensor(windows), generator).to(self.device)
         pixels = normalise(pixels, config.bundle.mean, config.bundle.std)
         labels = torch.from_numpy(np.stack([w.semantic for w in windows]).astype(np.int64)).to(self.device)
         targets = make_targets(labels, len(self.images.classes))
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.phase.bfloat16):
+        with autocast(self.device, self.phase.bfloat16):
             out: SegmenterOutput = self.segmenter(pixels)
             pixel_embeddings = self.aligner.pixel_embeddings(out.pixels)
             mask_embeddings = self.aligner.mask_embeddings(out.queries)
