@@ -35,6 +35,7 @@ COMMANDS = {
         "vl_anomaly_ros.simulation.command", "make data sets and drives in a simulated world", "simulation"
     ),
     "train": Command("vl_anomaly_ros.training.command", "train a bundle", "training"),
+    "align": Command("vl_anomaly_ros.training.align_command", "train a PL-Aligner on published networks", "training"),
     "calibrate": Command("vl_anomaly_ros.evaluation.calibrate_command", "calibrate a bundle"),
     "export": Command("vl_anomaly_ros.training.export_command", "export a trained model to a bundle", "training"),
     "tagger": Command("vl_anomaly_ros.training.tagger_command", "train a tagger on a bundle's CLIP", "training"),

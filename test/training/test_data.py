@@ -22,7 +22,6 @@ from vl_anomaly_ros.training.clip_task import window_regions  # noqa: E402
 from vl_anomaly_ros.training.config import PhaseConfig  # noqa: E402
 from vl_anomaly_ros.training.data import (  # noqa: E402
     ImageSet,
-    Picture,
     augment,
     cut_window,
     draw_picture,
@@ -39,25 +38,21 @@ def images(world: Path) -> ImageSet:
     return load_image_set(world / "clip")
 
 
-def picture(images: ImageSet, i: int) -> Picture:
-    return Picture(images.classes, images.images[i], images.semantic[i], images.instances[i], images.objects[i])
-
-
 def test_the_whole_image_as_a_window_is_the_image(images: ImageSet) -> None:
-    window = cut_window(picture(images, 2), (32.0, 64.0), 1.0, (64, 128), flip=False)
+    window = cut_window(images.picture(2), (32.0, 64.0), 1.0, (64, 128), flip=False)
     np.testing.assert_array_equal(window.image, images.images[2])
     np.testing.assert_array_equal(window.semantic, images.semantic[2])
     np.testing.assert_array_equal(window.instances, images.instances[2])
 
 
 def test_a_mirrored_window_is_the_mirrored_image(images: ImageSet) -> None:
-    window = cut_window(picture(images, 1), (32.0, 64.0), 1.0, (64, 128), flip=True)
+    window = cut_window(images.picture(1), (32.0, 64.0), 1.0, (64, 128), flip=True)
     np.testing.assert_array_equal(window.semantic, images.semantic[1][:, ::-1])
     np.testing.assert_array_equal(window.image, images.images[1][:, ::-1])
 
 
 def test_what_lies_outside_the_image_is_void(images: ImageSet) -> None:
-    window = cut_window(picture(images, 0), (32.0, 64.0), 0.5, (64, 128), flip=False)
+    window = cut_window(images.picture(0), (32.0, 64.0), 0.5, (64, 128), flip=False)
     inside = window.semantic != VOID
     assert inside.mean() == pytest.approx(0.25, abs=0.02)
     assert (window.instances[~inside] == 0).all()
@@ -75,7 +70,7 @@ def test_random_windows_depend_on_the_generator_alone(images: ImageSet) -> None:
 
 
 def test_pasted_shapes_are_unknown_objects_and_leave_the_picture_as_it_was(images: ImageSet) -> None:
-    before = picture(images, 0)
+    before = images.picture(0)
     copy = before.image.copy()
     pasted = with_pasted(before, 4.0, torch.Generator().manual_seed(5))
     new = {number: record for number, record in pasted.objects.items() if number not in before.objects}
@@ -92,8 +87,8 @@ def test_pasted_shapes_are_unknown_objects_and_leave_the_picture_as_it_was(image
 
 
 def test_regions_carry_the_category_under_their_mask(images: ImageSet) -> None:
-    window = cut_window(picture(images, 0), (32.0, 64.0), 1.0, (64, 128), flip=False)
-    masks, names = window_regions(window, picture(images, 0), torch.Generator().manual_seed(0))
+    window = cut_window(images.picture(0), (32.0, 64.0), 1.0, (64, 128), flip=False)
+    masks, names = window_regions(window, images.picture(0), torch.Generator().manual_seed(0))
     assert {"car", "dog"} <= set(names)
     for mask, name in zip(masks, names):
         if name in ("road", "sky"):

@@ -47,7 +47,7 @@ class FcClip(nn.Module):
     def __init__(self, sizes: FcClipSizes, channels: list[int], embedding_size: int) -> None:
         super().__init__()
         use_input_precision_in_deformable_attention()
-        hidden = sizes.hidden_size
+        self.hidden_size = hidden = sizes.hidden_size
         config = Mask2FormerConfig(
             feature_size=hidden, mask_feature_size=hidden, hidden_dim=hidden, num_attention_heads=sizes.heads,
             encoder_layers=sizes.pixel_layers, encoder_feedforward_dim=sizes.pixel_feedforward_size,

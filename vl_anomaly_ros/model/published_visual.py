@@ -9,6 +9,7 @@ features pooled under each mask. That is our choice; the bundle's provenance say
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,15 @@ from vl_anomaly_ros.model.segmenter import Mask2Former
 _EPS = 1e-6
 
 Outputs = tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+
+
+class Decoded(NamedTuple):
+    """What a segmenter says of one image, and what a PL-Aligner maps into text space."""
+
+    mask_logits: Tensor  # [Q, H/4, W/4]
+    class_logits: Tensor  # [Q, K+1]
+    queries: Tensor  # [1, Q, hidden]
+    pixels: Tensor  # [1, hidden, H/4, W/4]
 
 
 class Normalise(nn.Module):
@@ -61,14 +71,23 @@ class Mask2FormerVisual(nn.Module):
         self.segmenter, self.segmenter_input = segmenter, segmenter_input
         self.dense, self.clip_input, self.aligner = dense, clip_input, aligner
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of the queries and pixels."""
+        return int(self.segmenter.network.config.hidden_dim)
+
+    def decode(self, image: Tensor) -> Decoded:
+        """Segment RGB [1, H, W, 3] in 0..255; sides are multiples of 32."""
+        out = self.segmenter(self.segmenter_input(image))
+        return Decoded(out.mask_logits[-1][0], out.class_logits[-1][0], out.queries, out.pixels)
+
     def forward(self, image: Tensor) -> Outputs:
         """Map uint8 RGB [1, H, W, 3] to the outputs named in `visual.OUTPUT_NAMES`, without the batch axis."""
-        out = self.segmenter(self.segmenter_input(image))
-        masks, classes = out.mask_logits[-1][0], out.class_logits[-1][0]
+        masks, classes, queries, pixels = self.decode(image)
         features = self.dense(self.clip_input(image))[0]
         if self.aligner is not None:
-            by_mask = self.aligner.mask_embeddings(out.queries)[0]
-            return masks, classes, by_mask, self.aligner.pixel_embeddings(out.pixels)[0], features
+            by_mask = self.aligner.mask_embeddings(queries)[0]
+            return masks, classes, by_mask, self.aligner.pixel_embeddings(pixels)[0], features
         return masks, classes, pooled_embeddings(masks, features), upsampled_embeddings(masks, features), features
 
 
@@ -93,6 +112,17 @@ class FcClipVisual(nn.Module):
         self.tower, self.decoders, self.clip_input, self.aligner = tower, decoders, clip_input, aligner
         self.texts = int(class_embeddings.shape[1])
         self.register_buffer("classifier", decoders.classifier(class_embeddings))
+
+    @property
+    def hidden_size(self) -> int:
+        """Width of the queries and pixels."""
+        return self.decoders.hidden_size
+
+    def decode(self, image: Tensor) -> Decoded:
+        """Segment RGB [1, H, W, 3] in 0..255; sides are multiples of 32."""
+        out = self.decoders(self.tower.levels(self.clip_input(image)))
+        classes = class_logits(out.mask_embeddings, self.classifier, self.texts)
+        return Decoded(out.mask_logits, classes, out.queries, out.pixels)
 
     def forward(self, image: Tensor) -> Outputs:
         """Map uint8 RGB [1, H, W, 3] to the outputs named in `visual.OUTPUT_NAMES`, without the batch axis."""

@@ -158,11 +158,19 @@ def load_config(path: Path) -> TrainingConfig:
     Raises:
         TrainingError: the file is missing, is no YAML, or holds an unknown setting.
     """
+    return from_mapping(TrainingConfig, read_mapping(path), path.name)
+
+
+def read_mapping(path: Path) -> Any:
+    """Read a YAML file; an empty one is an empty mapping.
+
+    Raises:
+        TrainingError: the file is missing or no YAML.
+    """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise TrainingError(f"cannot read the training configuration {path}: {error}") from error
-    return from_mapping(TrainingConfig, values or {}, path.name)
 
 
 def to_mapping(config: Any) -> Any:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import cv2
 import numpy as np
@@ -40,6 +40,12 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def picture(self, index: int) -> Picture:
+        """One image with its truth."""
+        return Picture(
+            self.classes, self.images[index], self.semantic[index], self.instances[index], self.objects[index]
+        )
 
     def split(self, held_out: int) -> tuple[ImageSet, ImageSet]:
         """Return all but the last images, and the last ones.
@@ -84,10 +90,19 @@ class Picture(NamedTuple):
     objects: dict[int, dict[str, Any]]
 
 
-def draw_picture(images: ImageSet, generator: torch.Generator) -> Picture:
-    """Draw an image of the set."""
-    i = int(torch.rand((), generator=generator) * len(images))
-    return Picture(images.classes, images.images[i], images.semantic[i], images.instances[i], images.objects[i])
+class Pictures(Protocol):
+    """A set of pictures."""
+
+    def __len__(self) -> int:
+        """How many."""
+
+    def picture(self, index: int) -> Picture:
+        """One of them."""
+
+
+def draw_picture(pictures: Pictures, generator: torch.Generator) -> Picture:
+    """Draw a picture of the set."""
+    return pictures.picture(int(torch.rand((), generator=generator) * len(pictures)))
 
 
 MIN_AREA_PX = 24  # smaller objects are not worth a window of their own
