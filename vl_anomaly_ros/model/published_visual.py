@@ -49,7 +49,7 @@ class Normalise(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         """Normalise."""
-        return image.permute(0, 3, 1, 2).float() * self.factor + self.offset
+        return image.float().permute(0, 3, 1, 2) * self.factor + self.offset  # bytes are converted first, for TensorRT
 
 
 class Mask2FormerVisual(nn.Module):

@@ -41,7 +41,8 @@ class Visual(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Map uint8 RGB [1, H, W, 3] to the outputs named in `OUTPUT_NAMES`, without the batch axis."""
-        x = (image.permute(0, 3, 1, 2).float() / 255.0 - self.mean) / self.std
+        # TensorRT takes bytes as an input, but does nothing with them but to convert them.
+        x = (image.float().permute(0, 3, 1, 2) / 255.0 - self.mean) / self.std
         out = self.segmenter(x)
         return (
             out.mask_logits[-1][0],

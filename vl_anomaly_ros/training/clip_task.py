@@ -9,6 +9,7 @@ with captions too, so that small things and borders come out right where nothing
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -54,11 +55,12 @@ class ClipTask:
         config: the run.
         phase: this phase.
         text_locked: train the image tower only, so that what was aligned with the text stays aligned.
+        false_words: further captions; where they are true of nothing in the set, nothing may come to resemble them.
     """
 
     def __init__(
         self, name: str, clip: CLIP, tokenizer: Tokenizer, images: ImageSet, config: TrainingConfig,
-        phase: PhaseConfig, text_locked: bool = False,
+        phase: PhaseConfig, text_locked: bool = False, false_words: Sequence[str] = (),
     ) -> None:  # fmt: skip
         self.name = name
         self.phase = phase
@@ -77,13 +79,14 @@ class ClipTask:
         names = sorted({*self.categories, *([PASTED] if phase.pasted else [])})
         self.row = {name: i for i, name in enumerate(names)}
         words = [true_words(name, self.categories.get(name, False)) for name in names]
-        self.words = sorted({word for group in words for word in group})
+        self.words = sorted({word for group in words for word in group}.union(false_words))
         self.truth = torch.tensor([[word in group for word in self.words] for group in words]).to(self.device)
         own = [{name, *SYNONYMS.get(name, ())} for name in names]
         self.own = torch.tensor([[word in group for word in self.words] for group in own]).to(self.device)
         self.tokens = torch.tensor(
             [[tokenizer.encode(t.format(word)).ids for t in TEMPLATES] for word in self.words]
         ).to(self.device)  # [words, templates, L]
+        self.embedded = self._embedded() if text_locked else None
 
     def loss(self, generator: torch.Generator, *, held_out: bool = False) -> tuple[Tensor, dict[str, float]]:
         """Contrast the regions of a batch of windows with captions, true and false."""
@@ -109,7 +112,10 @@ class ClipTask:
         template = torch.randint(len(TEMPLATES), (len(chosen),), generator=generator)
         with autocast(self.device, phase.bfloat16):
             features = dense_features(self.clip, pixels)
-            captions = encode_tokens(self.clip, self.tokens[chosen, template])
+            if self.embedded is None:
+                captions = encode_tokens(self.clip, self.tokens[chosen, template])
+            else:
+                captions = self.embedded[chosen, template]
         maps = features.float().flatten(2)  # [B, D, cells]
         pooled = F.normalize(
             torch.cat([share.to(self.device) @ cells.T for share, cells in zip(shares, maps.unbind())]), dim=-1
@@ -133,6 +139,11 @@ class ClipTask:
             "points_right": float(right[n:].mean()),
             "scale": float(scale.detach()),
         }
+
+    @torch.no_grad()
+    def _embedded(self) -> Tensor:
+        """Every caption's embedding [words, templates, D], for a text tower that does not change."""
+        return torch.stack([encode_tokens(self.clip, tokens) for tokens in self.tokens])
 
     def _points(self, window: Window, picture: Picture, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Draw cells of the window: their places and category rows.

@@ -30,6 +30,7 @@ from vl_anomaly_ros.evaluation.set_figures import SetFigures, SetSettings, measu
 from vl_anomaly_ros.model.aligner import PLAligner
 from vl_anomaly_ros.model.clip import build_clip
 from vl_anomaly_ros.model.segmenter import Segmenter
+from vl_anomaly_ros.text.vocabulary import Vocabulary
 from vl_anomaly_ros.training import captions
 from vl_anomaly_ros.training.clip_task import ClipTask, categories_of
 from vl_anomaly_ros.training.config import ImageSetConfig, TrainingConfig, to_mapping
@@ -90,7 +91,7 @@ class Run:
         self._start("clip", clip)
         task = ClipTask(
             "clip", clip.to(memory_format=torch.channels_last), self.tokenizer, images, self.config,
-            self.config.clip_phase,
+            self.config.clip_phase, false_words=self._false_words(),
         )  # fmt: skip
         run_phase(task, self.config.clip_phase, self.folder, self.config.seed)
 
@@ -102,7 +103,10 @@ class Run:
         images = load_image_set(self.image_set(self.config.data.clip))
         clip = self.load_clip(refined=False).to(memory_format=torch.channels_last)
         for index, phase in enumerate(self.config.clip_refinements):
-            task = ClipTask(f"clip-refined-{index}", clip, self.tokenizer, images, self.config, phase, text_locked=True)
+            task = ClipTask(
+                f"clip-refined-{index}", clip, self.tokenizer, images, self.config, phase, text_locked=True,
+                false_words=self._false_words(),
+            )  # fmt: skip
             average = run_phase(task, phase, self.folder, self.config.seed + 1 + index)
             clip.load_state_dict(average)
 
@@ -200,6 +204,16 @@ class Run:
         if self._start("segmenter", segmenter) and self._start("aligner", aligner):
             return segmenter.eval(), aligner.eval(), "as in the bundle"
         raise TrainingError(f"{self.folder}: no checkpoint of the segmenter; train it first")
+
+    def _false_words(self) -> list[str]:
+        """Candidates of the configured vocabulary, without the names of what no network may see."""
+        if not self.config.loss.false_words:
+            return []
+        words = Vocabulary.from_file(Path(self.config.loss.false_words)).candidates
+        description = FolderImageSet(self.image_set(self.config.data.clip)).description
+        unseen = description.get("splits", {}).get("unseen", [])
+        left_out = {word for name in unseen for word in (name, *captions.SYNONYMS.get(name, ()))}
+        return [word for word in words if word not in left_out]
 
     def _recover(self) -> None:
         """Take the weights that training starts from out of the configured bundle, once."""
