@@ -35,7 +35,7 @@ ALLOWED = {
     "training": CORE | SUPPORT | {"evaluation", "model", "simulation"},
     "demo": CORE | SUPPORT | {"replay", "evaluation", "simulation"},
     **dict.fromkeys(
-        ("cli", "doctor", "vocabulary_command"),
+        ("cli", "doctor", "build_engine_command", "vocabulary_command"),
         CORE | SUPPORT | {"node", "replay", "evaluation", "simulation", "training", "demo"},
     ),
 }

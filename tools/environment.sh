@@ -108,7 +108,7 @@ install_sourced() {
 
 install_training() {
   say "installing PyTorch and what training needs: several GB, some minutes (see $VENV/pip.log)"
-  requirements dev simulation training
+  requirements dev simulation training tensorrt-rtx
   pip_install -r "$VENV/requirements.txt"
 }
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "align": Command("vl_anomaly_ros.training.align_command", "train a PL-Aligner on published networks", "training"),
     "calibrate": Command("vl_anomaly_ros.evaluation.calibrate_command", "calibrate a bundle"),
     "export": Command("vl_anomaly_ros.training.export_command", "export a trained model to a bundle", "training"),
+    "build-engine": Command("vl_anomaly_ros.build_engine_command", "build TensorRT engines of a bundle"),
     "tagger": Command("vl_anomaly_ros.training.tagger_command", "train a tagger on a bundle's CLIP", "training"),
     "vocabulary": Command("vl_anomaly_ros.vocabulary_command", "show or check a vocabulary"),
     "doctor": Command("vl_anomaly_ros.doctor", "say what this machine has and lacks"),
@@ -81,7 +82,7 @@ def _on_terminate(number: int, frame: FrameType | None) -> None:
 
 def _main(words: list[str]) -> int:
     commands = {name: command for name, command in COMMANDS.items() if _exists(command.module)}
-    listing = "\n".join(f"  {name:<12}{command.summary}" for name, command in commands.items())
+    listing = "\n".join(f"  {name:<14}{command.summary}" for name, command in commands.items())
     parser = argparse.ArgumentParser(
         prog="vl-anomaly",
         description="Find what perception was never trained on, name it, and place it in 3D.",

@@ -1,0 +1,186 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One ONNX graph to one serialized engine."""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from vl_anomaly_ros.engine.bundle import Bundle
+from vl_anomaly_ros.engine.graph_file import data_file
+from vl_anomaly_ros.engine.tensorrt.library import Library
+from vl_anomaly_ros.errors import EngineError
+from vl_anomaly_ros.text.vocabulary import MAX_SYNONYMS
+from vl_anomaly_ros.untrusted import plain
+
+GRAPHS = ("visual", "head", "text")
+PRECISIONS = ("fp32",)
+DEFAULT_VOCABULARY = 1024
+_TEXTS = 256  # a run of the text graph
+_MOST_ERRORS = 3
+
+Shape = tuple[int, ...]
+Profile = Mapping[str, tuple[Shape, Shape, Shape]]
+"""Least, usual and largest shape of each input that is not fixed."""
+Progress = Callable[[str, int, int], None]
+"""Called with the phase, the steps done and their number."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BuildSettings:
+    """What is built.
+
+    Attributes:
+        precision: one of `PRECISIONS`.
+        compute_capability: such as "8.9", ahead of time; empty: for the GPU of this machine.
+        max_vocabulary: most classes that the head takes at run time, known and outlier words together.
+    """
+
+    precision: str = "fp32"
+    compute_capability: str = ""
+    max_vocabulary: int = DEFAULT_VOCABULARY
+
+
+def profiles(bundle: Bundle, max_vocabulary: int) -> dict[str, Profile]:
+    """The shapes of each graph's inputs that are not fixed."""
+    classes, size, detector = max_vocabulary, bundle.embedding_size, len(bundle.detector_classes)
+    rows = (MAX_SYNONYMS + 1) * (1 + len(bundle.prompt_templates))
+    usual, some = min(64, classes), min(9, rows)
+
+    def shapes(*dimensions: tuple[int, int, int]) -> tuple[Shape, Shape, Shape]:
+        least, common, most = (tuple(d[i] for d in dimensions) for i in range(3))
+        return least, common, most
+
+    c, r, g = (1, usual, classes), (1, some, rows), (1, min(16, classes), classes)
+    fixed = (size, size, size)
+    return {
+        "visual": {},
+        "head": {
+            "text_bank": shapes(c, r, fixed),
+            "aligned_mask": shapes(c, r),
+            "clip_mask": shapes(c, r),
+            "group_matrix": shapes(g, c),
+            "detector_matrix": shapes(c, (detector, detector, detector)),
+        },
+        "text": {"tokens": shapes((1, 32, _TEXTS), (bundle.context_length,) * 3)},
+    }
+
+
+def build_engine(
+    library: Library, bundle: Bundle, graph: str, settings: BuildSettings, progress: Progress | None = None
+) -> bytes:
+    """Build the engine of one of `GRAPHS`; strongly typed, so every number has the type that the graph gives it.
+
+    Args:
+        library: with which.
+        bundle: whose graph.
+        graph: name without its ending.
+        settings: for what.
+        progress: of the builder.
+
+    Raises:
+        BundleError: the graph is not what was verified.
+        EngineError: the library refuses the graph or the device.
+    """
+    trt = library.module
+    capability = _capability(library, settings.compute_capability)
+    log = _log(trt)
+    try:
+        builder = trt.Builder(log)
+        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        config = builder.create_builder_config()
+    except Exception as error:  # pybind11 turns a missing driver into a TypeError
+        raise EngineError(f"{library.name}: expected a usable builder, got: {_line(f'{error} {log.said}')}") from error
+    parser = trt.OnnxParser(network, log)
+    if not _parse(parser, bundle, f"{graph}.onnx"):
+        errors = [_line(parser.get_error(i).desc()) for i in range(min(parser.num_errors, _MOST_ERRORS))]
+        raise EngineError(
+            f"{graph}.onnx: expected a graph that {library.name} {library.version} takes, got: {'; '.join(errors)}; "
+            "export the bundle anew"
+        )
+    if capability is not None:
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(capability, 0)
+    ranges = profiles(bundle, settings.max_vocabulary)[graph]
+    if ranges:
+        profile = builder.create_optimization_profile()
+        for name, shapes in ranges.items():
+            profile.set_shape(name, *shapes)
+        config.add_optimization_profile(profile)
+    if progress is not None:
+        config.progress_monitor = _monitor(trt, progress)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        said = _line(log.said) or "no reason given"
+        raise EngineError(f"{graph}.onnx: expected an engine from {library.name} {library.version}, got none: {said}")
+    return bytes(plan)
+
+
+def _capability(library: Library, wanted: str) -> Any:
+    """The library's word for a compute capability; None for the device that is there."""
+    known = library.capabilities
+    if not wanted:
+        return None
+    if wanted not in known:
+        can = f"one of {', '.join(known)}" if known else "none: it builds on the device itself"
+        raise EngineError(f"--compute-capability: expected {can} with {library.name} {library.version}, got {wanted}")
+    return known[wanted]
+
+
+def _parse(parser: Any, bundle: Bundle, file: str) -> bool:
+    """Parse the verified bytes; weights beside the graph are laid down where nobody else writes first."""
+    content = bundle.read(file)
+    weights = data_file(file)
+    if weights not in bundle.hashes:
+        return bool(parser.parse(content))
+    with tempfile.TemporaryDirectory(prefix="vl_anomaly_") as folder:
+        (Path(folder) / weights).write_bytes(bundle.read(weights))
+        (Path(folder) / file).write_bytes(content)
+        return bool(parser.parse_from_file(str(Path(folder) / file)))
+
+
+def _line(text: str) -> str:
+    """On one line, without what could steer a terminal."""
+    return plain(" ".join(text.split()))
+
+
+def _log(trt: Any) -> Any:
+    """A logger of the library that goes into ours and keeps the last error."""
+
+    class Log(trt.ILogger):  # type: ignore[misc]  # of a module that is only known at run time
+        def __init__(self) -> None:
+            super().__init__()
+            self.said = ""
+
+        def log(self, severity: Any, message: str) -> None:
+            if severity in (trt.ILogger.Severity.ERROR, trt.ILogger.Severity.INTERNAL_ERROR):
+                self.said = message  # the caller raises it
+            logger.debug("%s", message)
+
+    return Log()
+
+
+def _monitor(trt: Any, progress: Progress) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]  # as above
+        def __init__(self) -> None:
+            super().__init__()
+            self.steps: dict[str, int] = {}
+
+        def phase_start(self, phase: str, parent: str | None, steps: int) -> None:
+            del parent
+            self.steps[phase] = steps
+
+        def step_complete(self, phase: str, step: int) -> bool:
+            progress(phase, step + 1, self.steps.get(phase, step + 1))
+            return True
+
+        def phase_finish(self, phase: str) -> None:
+            self.steps.pop(phase, None)
+
+    return Monitor()

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engines of a bundle: found in the cache, or built into it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from vl_anomaly_ros.engine.bundle import Bundle
+from vl_anomaly_ros.engine.graph_file import data_file
+from vl_anomaly_ros.engine.tensorrt.build import GRAPHS, BuildSettings, build_engine, profiles
+from vl_anomaly_ros.engine.tensorrt.cache import Entry, find_or_build
+from vl_anomaly_ros.engine.tensorrt.library import Library
+
+
+@dataclass
+class Figures:
+    """What building cost; empty where nothing was built.
+
+    Attributes:
+        seconds: by graph.
+        peak_memory_mb: of the process since it began.
+    """
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    peak_memory_mb: float = 0.0
+
+
+def recipe_of(library: Library, bundle: Bundle, settings: BuildSettings, device: str) -> dict[str, Any]:
+    """Everything that the engines depend on.
+
+    Args:
+        library: with which they are built.
+        bundle: whose graphs; their hashes count, not the bundle's place or name.
+        settings: of the build.
+        device: that they are for; a compute capability where they are built ahead of time.
+    """
+    files = [f"{graph}.onnx" for graph in GRAPHS]
+    files += [data_file(file) for file in files if data_file(file) in bundle.hashes]
+    ranges = profiles(bundle, settings.max_vocabulary)
+    return {
+        "graphs": {file: bundle.hashes[file] for file in files},
+        "library": library.name,
+        "version": library.version,
+        "settings": asdict(settings),
+        "profiles": {g: {name: list(map(list, shapes)) for name, shapes in ranges[g].items()} for g in GRAPHS},
+        "device": device,
+    }
+
+
+def engines_of(
+    library: Library,
+    bundle: Bundle,
+    settings: BuildSettings,
+    folder: Path,
+    device: str,
+    progress: Callable[[str, str, int, int], None] = lambda _graph, _phase, _done, _total: None,
+) -> tuple[Entry, Figures]:
+    """The engines `visual.engine`, `head.engine` and `text.engine`.
+
+    Args:
+        library: with which.
+        bundle: whose.
+        settings: for what.
+        folder: of the cache.
+        device: as `recipe_of`.
+        progress: called with graph, phase, steps done and their number.
+
+    Raises:
+        BundleError, EngineError: as `build_engine` and `find_or_build`.
+    """
+    figures = Figures()
+
+    def build() -> Mapping[str, bytes]:
+        made = {}
+        for graph in GRAPHS:
+            began = time.perf_counter()
+
+            def note(phase: str, done: int, total: int, graph: str = graph) -> None:
+                progress(graph, phase, done, total)
+
+            made[f"{graph}.engine"] = build_engine(library, bundle, graph, settings, note)
+            figures.seconds[graph] = time.perf_counter() - began
+        figures.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return made
+
+    entry = find_or_build(folder, recipe_of(library, bundle, settings, device), build)
+    return entry, figures
