@@ -52,7 +52,7 @@ ONLY_IN = {
     **{name: {"node"} for name in ROS},
     "mujoco": {"simulation"},
     "rosbags": {"replay", "simulation"},
-    "onnx": {"training"},
+    "onnx": {"training", "engine"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -48,6 +48,14 @@ def test_the_shipped_bundle_compiles(capability: str, library: Library) -> None:
     assert all(1 <= done <= total for _, done, total in seen)
 
 
+def test_half_precision_compiles_smaller(library: Library) -> None:
+    bundle = default_bundle()
+    whole, half = (
+        len(build_engine(library, bundle, "visual", BuildSettings(precision, "8.9"))) for precision in ("fp32", "fp16")
+    )
+    assert half < whole
+
+
 def test_the_command_builds_then_finds(tiny_bundle: Path, tmp_path: Path, capsys: Captured) -> None:
     words = ["build-engine", "--bundle", str(tiny_bundle), "--backend", "tensorrt-rtx", "--compute-capability", "8.9"]
     words += ["--cache", str(tmp_path / "cache"), "--json"]

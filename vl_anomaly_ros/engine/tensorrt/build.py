@@ -13,12 +13,15 @@ from typing import Any
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.graph_file import data_file
 from vl_anomaly_ros.engine.tensorrt.library import Library
+from vl_anomaly_ros.engine.tensorrt.precision import half_precision
 from vl_anomaly_ros.errors import EngineError
 from vl_anomaly_ros.text.vocabulary import MAX_SYNONYMS
 from vl_anomaly_ros.untrusted import plain
 
 GRAPHS = ("visual", "head", "text")
-PRECISIONS = ("fp32",)
+HALF = ("visual",)
+"""Graphs that are half precision with fp16; the others hold what the score is made of."""
+PRECISIONS = ("fp32", "fp16")
 DEFAULT_VOCABULARY = 1024
 _TEXTS = 256  # a run of the text graph
 _MOST_ERRORS = 3
@@ -98,7 +101,7 @@ def build_engine(
     except Exception as error:  # pybind11 turns a missing driver into a TypeError
         raise EngineError(f"{library.name}: expected a usable builder, got: {_line(f'{error} {log.said}')}") from error
     parser = trt.OnnxParser(network, log)
-    if not _parse(parser, bundle, f"{graph}.onnx"):
+    if not _parse(parser, bundle, graph, settings.precision):
         errors = [_line(parser.get_error(i).desc()) for i in range(min(parser.num_errors, _MOST_ERRORS))]
         raise EngineError(
             f"{graph}.onnx: expected a graph that {library.name} {library.version} takes, got: {'; '.join(errors)}; "
@@ -133,8 +136,11 @@ def _capability(library: Library, wanted: str) -> Any:
     return known[wanted]
 
 
-def _parse(parser: Any, bundle: Bundle, file: str) -> bool:
+def _parse(parser: Any, bundle: Bundle, graph: str, precision: str) -> bool:
     """Parse the verified bytes; weights beside the graph are laid down where nobody else writes first."""
+    if precision == "fp16" and graph in HALF:
+        return bool(parser.parse(half_precision(bundle, graph)))
+    file = f"{graph}.onnx"
     content = bundle.read(file)
     weights = data_file(file)
     if weights not in bundle.hashes:

@@ -15,6 +15,7 @@ from vl_anomaly_ros.engine.graph_file import data_file
 from vl_anomaly_ros.engine.tensorrt.build import GRAPHS, BuildSettings, build_engine, profiles
 from vl_anomaly_ros.engine.tensorrt.cache import Entry, find_or_build
 from vl_anomaly_ros.engine.tensorrt.library import Library
+from vl_anomaly_ros.engine.tensorrt.precision import KEPT
 
 
 @dataclass
@@ -47,6 +48,7 @@ def recipe_of(library: Library, bundle: Bundle, settings: BuildSettings, device:
         "library": library.name,
         "version": library.version,
         "settings": asdict(settings),
+        "kept in float32": list(KEPT) if settings.precision == "fp16" else [],
         "profiles": {g: {name: list(map(list, shapes)) for name, shapes in ranges[g].items()} for g in GRAPHS},
         "device": device,
     }
