@@ -3,8 +3,8 @@
 
     ./run bench precision DIR [--bundle DIR] [--count N]
 
-DIR is a simulated set. Both are run by ONNX Runtime on the CPU, which computes float16 operators in float32: the weights
-are rounded as in the graph that TensorRT compiles, results in between mostly not. A GPU will differ by more.
+DIR is a simulated set. ONNX Runtime on the CPU runs both, and computes float16 operators in float32: the weights are
+rounded as in the graph that TensorRT compiles, results in between mostly not. A GPU will differ by more.
 """
 
 from __future__ import annotations

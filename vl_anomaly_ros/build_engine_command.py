@@ -10,7 +10,7 @@ from pathlib import Path
 from vl_anomaly_ros.console import Progress, say
 from vl_anomaly_ros.engine.bundle import default_bundle, load_bundle
 from vl_anomaly_ros.engine.tensorrt.build import DEFAULT_VOCABULARY, PRECISIONS, BuildSettings
-from vl_anomaly_ros.engine.tensorrt.cache import default_folder
+from vl_anomaly_ros.engine.tensorrt.device import Device
 from vl_anomaly_ros.engine.tensorrt.engines import engines_of
 from vl_anomaly_ros.engine.tensorrt.library import NAMES, load_library
 from vl_anomaly_ros.errors import EngineError
@@ -50,11 +50,13 @@ def run(args: argparse.Namespace) -> int:
         )
     bundle = load_bundle(args.bundle) if args.bundle else default_bundle()
     settings = BuildSettings(args.precision, args.compute_capability, args.max_vocabulary)
+    if not library.capabilities:
+        with Device() as device:
+            settings = settings.on(library, device)
     with Progress("steps", quiet=args.json) as shown:
         entry, figures = engines_of(
-            library, bundle, settings, args.cache or default_folder(), args.compute_capability or "this machine's",
-            lambda _graph, _phase, done, total: shown.update(done, total),
-        )  # fmt: skip
+            library, bundle, settings, args.cache, lambda _graph, _phase, done, total: shown.update(done, total)
+        )
     sizes = {name: len(content) for name, content in entry.files.items()}
     report = {
         "bundle": bundle.name,
@@ -63,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         "version": library.version,
         "precision": settings.precision,
         "compute_capability": settings.compute_capability,
+        "device": settings.device,
         "max_vocabulary": settings.max_vocabulary,
         "entry": str(entry.path),
         "built": entry.built,
@@ -73,8 +76,8 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         say(json.dumps(report, indent=2))
         return 0
-    target = settings.compute_capability or "of this machine's GPU"
-    say(f"{bundle.name} for {library.name} {library.version}, compute capability {target}")
+    target = f"compute capability {settings.compute_capability}" if settings.compute_capability else settings.device
+    say(f"{bundle.name} for {library.name} {library.version}, {target}")
     for name, size in sizes.items():
         seconds = figures.seconds.get(name.removesuffix(".engine"))
         say(f"  {name:<14}{size / 1e6:8.1f} MB  {'found' if seconds is None else f'built in {seconds:.1f} s'}")

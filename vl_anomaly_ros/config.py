@@ -77,7 +77,18 @@ class EngineConfig:
     """The network and how it is run."""
 
     bundle: str = setting("", "Folder of the bundle; empty: the shipped sim-nano", read_only=True)
-    backend: str = setting("auto", "Inference backend", choices=("auto", "onnxruntime"), read_only=True)
+    backend: str = setting(
+        "auto",
+        "Inference backend; auto: the first of the others, in this order, that can be used here",
+        choices=("auto", "tensorrt", "tensorrt-rtx", "onnxruntime-cuda", "onnxruntime"),
+        read_only=True,
+    )
+    precision: str = setting(
+        "fp32",
+        "Arithmetic of the image network on TensorRT; fp16 keeps what must be exact in fp32",
+        choices=("fp32", "fp16"),
+        read_only=True,
+    )
     threads: int = setting(0, "CPU threads of the backend, 0: one per core", minimum=0, maximum=256, read_only=True)
     timeout_s: float = setting(
         5.0, "An engine that has not answered for so long hangs: it is given up and loaded anew", "s", minimum=0.1

@@ -97,7 +97,12 @@ def _backend() -> Iterator[Finding]:
     if importlib.util.find_spec("onnxruntime") is not None:
         import onnxruntime
 
+        from vl_anomaly_ros.engine.choice import ORDER, obstacle
+
         yield Finding("inference", True, ", ".join(onnxruntime.get_available_providers()))
+        for name in ORDER:
+            missing, _, fix = obstacle(name).partition("; ")
+            yield Finding(f"backend {name}", not missing, missing or "can be used", fix=fix)
 
 
 def _bundle() -> Iterator[Finding]:

@@ -103,8 +103,8 @@ def test_a_graph_that_it_does_not_take_is_refused_by_name(library: Library) -> N
 
 def test_entries_depend_on_the_bundles_content_and_the_settings(library: Library, tiny_bundle: Path) -> None:
     bundle = load_bundle(tiny_bundle)
-    recipe = recipe_of(library, bundle, BuildSettings(compute_capability="8.9"), "8.9")
+    recipe = recipe_of(library, bundle, BuildSettings(compute_capability="8.9"))
     assert set(recipe["graphs"]) == {"visual.onnx", "head.onnx", "text.onnx"}
     assert recipe["version"] == library.version
     assert recipe["profiles"]["head"]["text_bank"][2][0] == profiles(bundle, 1024)["head"]["text_bank"][2][0] == 1024
-    assert recipe != recipe_of(library, bundle, BuildSettings(compute_capability="8.9", max_vocabulary=99), "8.9")
+    assert recipe != recipe_of(library, bundle, BuildSettings(compute_capability="8.9", max_vocabulary=99))

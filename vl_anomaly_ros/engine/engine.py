@@ -95,10 +95,10 @@ class Engine:
         Raises:
             BundleError, EngineError: as the class.
         """
-        from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
+        from vl_anomaly_ros.engine.choice import choose_backend
 
         bundle = load_bundle(config.bundle) if config.bundle else default_bundle()
-        return cls(bundle, OnnxRuntimeBackend(bundle, config.threads))
+        return cls(bundle, choose_backend(bundle, config))
 
     @property
     def name(self) -> str:

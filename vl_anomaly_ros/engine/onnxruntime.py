@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""ONNX Runtime on the CPU."""
+"""ONNX Runtime, on the CPU or on a GPU through CUDA."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ _DTYPES = {
     "tensor(int64)": "int64",
     "tensor(int32)": "int32",
 }
+CUDA = "CUDAExecutionProvider"
 _TEXT_BATCH = 256  # bounds the memory of a long dictionary
 
 
@@ -36,21 +37,26 @@ class OnnxRuntimeBackend:
     Args:
         bundle: verified bundle.
         threads: CPU threads, 0: one for each core that this process may use.
+        cuda: on the GPU.
 
     Raises:
         BundleError: a graph cannot be loaded or does not have the agreed inputs and outputs.
+        EngineError: this ONNX Runtime has no CUDA, or does not get it to run.
     """
 
     name = "onnxruntime-cpu"
     precision = "fp32"
     device = "cpu"
 
-    def __init__(self, bundle: Bundle, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, threads: int = 0, *, cuda: bool = False) -> None:
         threads = threads or _usable_cores()
-        self._visual = _session(bundle, "visual.onnx", threads)
-        self._head = _session(bundle, "head.onnx", threads)
-        self._text = _session(bundle, "text.onnx", threads)
-        logger.info("ONNX Runtime %s, CPU, fp32, %d threads", ort.__version__, threads)
+        if cuda:
+            self.name, self.device = "onnxruntime-cuda", "cuda"
+            check_cuda()
+        self._visual = _session(bundle, "visual.onnx", threads, cuda=cuda)
+        self._head = _session(bundle, "head.onnx", threads, cuda=cuda)
+        self._text = _session(bundle, "text.onnx", threads, cuda=cuda)
+        logger.info("ONNX Runtime %s, %s, fp32, %d threads", ort.__version__, self.device, threads)
 
     def visual(self, image: ByteArray) -> VisualOutput:
         """Features of a (1, H, W, 3) uint8 RGB network input."""
@@ -84,6 +90,16 @@ class OnnxRuntimeBackend:
         self._visual = self._head = self._text = None
 
 
+def check_cuda() -> None:
+    """Raise `EngineError` unless this ONNX Runtime was built for CUDA."""
+    available = ort.get_available_providers()
+    if CUDA not in available:
+        raise EngineError(
+            f"onnxruntime-cuda: expected ONNX Runtime with {CUDA}, got {', '.join(available)}; "
+            "pip install onnxruntime-gpu in place of onnxruntime"
+        )
+
+
 def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -100,27 +116,32 @@ def _options(threads: int) -> Any:
     return options
 
 
-def open_session(file: str, content: bytes, threads: int = 0, data: bytes = b"") -> Any:
-    """A session of ONNX Runtime on the CPU.
+def open_session(file: str, content: bytes, threads: int = 0, data: bytes = b"", *, cuda: bool = False) -> Any:
+    """A session of ONNX Runtime.
 
     Args:
         file: name of the graph, for messages and for that of its data file.
         content: the graph, verified.
         threads: 0: one for each core that this process may use.
         data: what its data file holds. The runtime itself opens no file, so nobody can exchange what was verified.
+        cuda: on the GPU.
 
     Raises:
         BundleError: the runtime cannot load it.
+        EngineError: it was loaded on the CPU where the GPU was asked for, as this runtime does without a word.
     """
     options = _options(threads or _usable_cores())
     try:
         if data:
             options.add_external_initializers_from_files_in_memory([data_file(file)], [data], [len(data)])
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(content, options, providers=[*([CUDA] if cuda else []), "CPUExecutionProvider"])
     except Exception as error:  # the runtime's errors share no base class
         raise BundleError(
             f"{file}: expected a graph that ONNX Runtime {ort.__version__} can load, got: {error}"
         ) from error
+    if cuda and CUDA not in session.get_providers():
+        raise EngineError(f"{file}: expected ONNX Runtime to use {CUDA}, it did not; check its version, CUDA and cuDNN")
+    return session
 
 
 def run_session(session: Any, outputs: list[str], inputs: dict[str, npt.NDArray[Any]]) -> list[Any]:
@@ -138,10 +159,10 @@ def run_session(session: Any, outputs: list[str], inputs: dict[str, npt.NDArray[
     return values
 
 
-def _session(bundle: Bundle, file: str, threads: int) -> Any:
+def _session(bundle: Bundle, file: str, threads: int, *, cuda: bool) -> Any:
     weights = data_file(file)
     data = bundle.read(weights) if weights in bundle.hashes else b""
-    session = open_session(file, bundle.read(file), threads, data)
+    session = open_session(file, bundle.read(file), threads, data, cuda=cuda)
     check_graph(file, _ports(session.get_inputs()), _ports(session.get_outputs()), bundle)
     return session
 

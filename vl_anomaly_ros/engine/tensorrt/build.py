@@ -6,12 +6,13 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.graph_file import data_file
+from vl_anomaly_ros.engine.tensorrt.device import Device
 from vl_anomaly_ros.engine.tensorrt.library import Library
 from vl_anomaly_ros.engine.tensorrt.precision import half_precision
 from vl_anomaly_ros.errors import EngineError
@@ -43,11 +44,19 @@ class BuildSettings:
         precision: one of `PRECISIONS`.
         compute_capability: such as "8.9", ahead of time; empty: for the GPU of this machine.
         max_vocabulary: most classes that the head takes at run time, known and outlier words together.
+        device: that the engines are built on, by name; empty where they are built ahead of time.
     """
 
     precision: str = "fp32"
     compute_capability: str = ""
     max_vocabulary: int = DEFAULT_VOCABULARY
+    device: str = ""
+
+    def on(self, library: Library, device: Device) -> BuildSettings:
+        """The same for the GPU that is here."""
+        if library.capabilities:
+            return replace(self, compute_capability=device.compute_capability, device="")
+        return replace(self, compute_capability="", device=f"{device.name}, {device.compute_capability}")
 
 
 def profiles(bundle: Bundle, max_vocabulary: int) -> dict[str, Profile]:

@@ -13,9 +13,12 @@ from typing import Any
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.graph_file import data_file
 from vl_anomaly_ros.engine.tensorrt.build import GRAPHS, BuildSettings, build_engine, profiles
-from vl_anomaly_ros.engine.tensorrt.cache import Entry, find_or_build
+from vl_anomaly_ros.engine.tensorrt.cache import Entry, default_folder, find_or_build
 from vl_anomaly_ros.engine.tensorrt.library import Library
 from vl_anomaly_ros.engine.tensorrt.precision import KEPT
+
+Report = Callable[[str, str, int, int], None]
+"""Called with graph, phase, steps done and their number."""
 
 
 @dataclass
@@ -31,14 +34,13 @@ class Figures:
     peak_memory_mb: float = 0.0
 
 
-def recipe_of(library: Library, bundle: Bundle, settings: BuildSettings, device: str) -> dict[str, Any]:
+def recipe_of(library: Library, bundle: Bundle, settings: BuildSettings) -> dict[str, Any]:
     """Everything that the engines depend on.
 
     Args:
         library: with which they are built.
         bundle: whose graphs; their hashes count, not the bundle's place or name.
-        settings: of the build.
-        device: that they are for; a compute capability where they are built ahead of time.
+        settings: of the build, the device among them.
     """
     files = [f"{graph}.onnx" for graph in GRAPHS]
     files += [data_file(file) for file in files if data_file(file) in bundle.hashes]
@@ -50,7 +52,6 @@ def recipe_of(library: Library, bundle: Bundle, settings: BuildSettings, device:
         "settings": asdict(settings),
         "kept in float32": list(KEPT) if settings.precision == "fp16" else [],
         "profiles": {g: {name: list(map(list, shapes)) for name, shapes in ranges[g].items()} for g in GRAPHS},
-        "device": device,
     }
 
 
@@ -58,9 +59,8 @@ def engines_of(
     library: Library,
     bundle: Bundle,
     settings: BuildSettings,
-    folder: Path,
-    device: str,
-    progress: Callable[[str, str, int, int], None] = lambda _graph, _phase, _done, _total: None,
+    folder: Path | None = None,
+    report: Report | None = None,
 ) -> tuple[Entry, Figures]:
     """The engines `visual.engine`, `head.engine` and `text.engine`.
 
@@ -68,9 +68,8 @@ def engines_of(
         library: with which.
         bundle: whose.
         settings: for what.
-        folder: of the cache.
-        device: as `recipe_of`.
-        progress: called with graph, phase, steps done and their number.
+        folder: of the cache; None: the user's.
+        report: called as it is built.
 
     Raises:
         BundleError, EngineError: as `build_engine` and `find_or_build`.
@@ -83,12 +82,13 @@ def engines_of(
             began = time.perf_counter()
 
             def note(phase: str, done: int, total: int, graph: str = graph) -> None:
-                progress(graph, phase, done, total)
+                if report is not None:
+                    report(graph, phase, done, total)
 
             made[f"{graph}.engine"] = build_engine(library, bundle, graph, settings, note)
             figures.seconds[graph] = time.perf_counter() - began
         figures.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return made
 
-    entry = find_or_build(folder, recipe_of(library, bundle, settings, device), build)
+    entry = find_or_build(folder or default_folder(), recipe_of(library, bundle, settings), build)
     return entry, figures

@@ -62,8 +62,8 @@ def half_precision(bundle: Bundle, graph: str = "visual") -> bytes:
             largest = float(np.abs(onnx.numpy_helper.to_array(weight)).max(initial=0.0))
             if not largest <= _MOST:
                 raise EngineError(
-                    f"{graph}.onnx: {weight.name}: expected weights up to {_MOST:g} for half precision, got {largest:g}; "
-                    "use fp32"
+                    f"{graph}.onnx: {weight.name}: expected weights up to {_MOST:g} for half precision, got "
+                    f"{largest:g}; use fp32"
                 )
     try:
         model = convert_float_to_float16(model, keep_io_types=True, op_block_list=list(KEPT), max_finite_val=_MOST)

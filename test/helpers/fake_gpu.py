@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+# ruff: noqa: N802, N815, ARG005  (names and arguments are those of the libraries)
+"""A GPU and a TensorRT that are none: memory of the host under false addresses' names, and ONNX Runtime for an engine.
+
+Calls and results have the signatures of cuda-python 13.4 and TensorRT-RTX 1.7. It shows that the right bytes are at the
+right place when an engine runs; it says nothing about what a GPU computes or how fast.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import enum
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+
+
+class Code(enum.IntEnum):
+    """Of `cudaError_t`."""
+
+    cudaSuccess = 0
+    cudaErrorMemoryAllocation = 2
+    cudaErrorNoDevice = 100
+    cudaErrorIllegalAddress = 700
+
+
+class FakeRuntime:
+    """`cuda.bindings.runtime`."""
+
+    cudaDeviceAttr = SimpleNamespace(cudaDevAttrComputeCapabilityMajor=75, cudaDevAttrComputeCapabilityMinor=76)
+    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+
+    def __init__(self, devices: int = 1, memory: int = 1 << 32) -> None:
+        self.devices, self.memory = devices, memory
+        self.held: dict[int, Any] = {}
+        self.copied: list[tuple[int, int]] = []  # kind, bytes
+        self.streams = 0
+        self.fails: dict[str, Code] = {}
+
+    def _code(self, name: str) -> Code:
+        return self.fails.get(name, Code.cudaSuccess)
+
+    def cudaGetDeviceCount(self) -> tuple[Code, int]:
+        return (Code.cudaSuccess if self.devices else Code.cudaErrorNoDevice), self.devices
+
+    def cudaDeviceGetAttribute(self, which: int, device: int) -> tuple[Code, int]:
+        assert device == 0
+        return Code.cudaSuccess, {75: 8, 76: 9}[which]
+
+    def cudaGetDeviceProperties(self, device: int) -> tuple[Code, Any]:
+        assert device == 0
+        return Code.cudaSuccess, SimpleNamespace(name=b"Fake GPU\0\0")
+
+    def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Code, int]:
+        assert flags == 1
+        self.streams += 1
+        return Code.cudaSuccess, 77
+
+    def cudaStreamDestroy(self, stream: int) -> tuple[Code]:
+        assert stream == 77
+        self.streams -= 1
+        return (Code.cudaSuccess,)
+
+    def cudaStreamSynchronize(self, stream: int) -> tuple[Code]:
+        assert stream == 77
+        return (self._code("cudaStreamSynchronize"),)
+
+    def cudaMalloc(self, size: int) -> tuple[Code, int]:
+        self.memory -= size
+        if self.memory < 0:
+            return Code.cudaErrorMemoryAllocation, 0
+        return Code.cudaSuccess, self._take(size)
+
+    def cudaHostAlloc(self, size: int, flags: int) -> tuple[Code, int]:
+        assert flags == 0
+        return Code.cudaSuccess, self._take(size)
+
+    def cudaFree(self, pointer: int) -> tuple[Code]:
+        del self.held[pointer]
+        return (Code.cudaSuccess,)
+
+    cudaFreeHost = cudaFree
+
+    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: int, stream: int) -> tuple[Code]:
+        assert stream == 77
+        self.copied.append((kind, size))
+        ctypes.memmove(to, source, size)
+        return (self._code("cudaMemcpyAsync"),)
+
+    def _take(self, size: int) -> int:
+        memory = np.zeros(size, np.uint8)
+        pointer = int(memory.ctypes.data)
+        self.held[pointer] = memory
+        return pointer
+
+
+class FakeBuilder:
+    """Makes an "engine" of a graph: the graph."""
+
+    def __init__(self, log: Any) -> None:
+        self.log = log
+
+    def create_network(self, flags: int) -> Any:
+        assert flags == 2, "strongly typed"
+        return SimpleNamespace(content=b"")
+
+    def create_builder_config(self) -> Any:
+        return SimpleNamespace(
+            profile={}, progress_monitor=None, num_compute_capabilities=0,
+            set_compute_capability=lambda capability, index: None,
+            add_optimization_profile=lambda profile: profile,
+        )  # fmt: skip
+
+    def create_optimization_profile(self) -> Any:
+        return SimpleNamespace(set_shape=lambda name, least, usual, most: PROFILE.__setitem__(name, most))
+
+    def build_serialized_network(self, network: Any, config: Any) -> bytes | None:
+        if config.progress_monitor is not None:
+            config.progress_monitor.phase_start("building", None, 2)
+            config.progress_monitor.step_complete("building", 0)
+            config.progress_monitor.phase_finish("building")
+        return network.content or None
+
+
+PROFILE: dict[str, tuple[int, ...]] = {}
+
+
+class FakeParser:
+    """Takes everything."""
+
+    num_errors = 0
+
+    def __init__(self, network: Any, log: Any) -> None:
+        del log
+        self.network = network
+
+    def parse(self, content: bytes) -> bool:
+        self.network.content = content
+        return True
+
+
+class FakeEngine:
+    """An ONNX graph behind the names of `ICudaEngine` and `IExecutionContext`."""
+
+    def __init__(self, content: bytes) -> None:
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        options.use_deterministic_compute = True
+        options.log_severity_level = 3
+        self.session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        self.nodes = {node.name: node for node in (*self.session.get_inputs(), *self.session.get_outputs())}
+        self.is_input = {node.name for node in self.session.get_inputs()}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+        self.refuses = False
+
+    @property
+    def num_io_tensors(self) -> int:
+        return len(self.nodes)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self.nodes)[index]
+
+    def get_tensor_mode(self, name: str) -> str:
+        return "input" if name in self.is_input else "output"
+
+    def get_tensor_dtype(self, name: str) -> str:
+        return str(self.nodes[name].type)
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
+        assert profile == 0
+        return [(), (), PROFILE[name]]
+
+    def create_execution_context(self) -> Any:
+        return SimpleNamespace(
+            set_input_shape=self._set_shape, get_tensor_shape=self._context_shape,
+            set_tensor_address=self.addresses.__setitem__, execute_async_v3=self._execute,
+        )  # fmt: skip
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return tuple(n if isinstance(n, int) else -1 for n in self.nodes[name].shape)
+
+    def _set_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        wanted = self.get_tensor_shape(name)
+        fits = len(wanted) == len(shape) and all(w in (-1, n) for w, n in zip(wanted, shape))
+        self.shapes[name] = tuple(shape)
+        return fits
+
+    def _context_shape(self, name: str) -> tuple[int, ...]:
+        rows = self.shapes.get("tokens", (0,))[0]
+        return tuple(rows if n == -1 else n for n in self.get_tensor_shape(name))
+
+    def _execute(self, stream: int) -> bool:
+        assert stream == 77
+        if self.refuses:
+            return False
+        inputs = {name: self._at(name, self.shapes[name]) for name in self.is_input}
+        names = [name for name in self.nodes if name not in self.is_input]
+        for name, value in zip(names, self.session.run(names, inputs)):
+            self._at(name, value.shape)[...] = value
+        return True
+
+    def _at(self, name: str, shape: tuple[int, ...]) -> Any:
+        dtype = np.dtype(DTYPES[str(self.nodes[name].type)])
+        size = int(np.prod(shape)) * dtype.itemsize
+        memory = (ctypes.c_uint8 * size).from_address(self.addresses[name])
+        return np.frombuffer(memory, dtype).reshape(shape)
+
+
+DTYPES = {"tensor(float)": "f4", "tensor(uint8)": "u1", "tensor(int64)": "i8", "tensor(int32)": "i4"}
+ENGINES: list[FakeEngine] = []
+
+
+class FakeTrtRuntime:
+    """`Runtime`."""
+
+    def __init__(self, log: Any) -> None:
+        del log
+
+    def deserialize_cuda_engine(self, plan: bytes) -> FakeEngine | None:
+        if not plan:
+            return None
+        ENGINES.append(FakeEngine(plan))
+        return ENGINES[-1]
+
+
+class FakeLogger:
+    """`Logger` and `ILogger`."""
+
+    ERROR = "error"
+    Severity = SimpleNamespace(ERROR="error", INTERNAL_ERROR="internal")
+
+    def __init__(self, severity: str = "") -> None:
+        self.severity = severity
+
+
+class FakeMonitor:
+    """`IProgressMonitor`."""
+
+
+def fake_tensorrt() -> Any:
+    """The module `tensorrt`, which builds on the device itself."""
+    return SimpleNamespace(
+        __version__="10.0-fake", Builder=FakeBuilder, OnnxParser=FakeParser, Runtime=FakeTrtRuntime, Logger=FakeLogger,
+        ILogger=FakeLogger, IProgressMonitor=FakeMonitor, nptype=DTYPES.__getitem__,
+        TensorIOMode=SimpleNamespace(INPUT="input"), NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
+    )  # fmt: skip

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One engine on the GPU: its buffers, taken once, and how it is run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from vl_anomaly_ros.engine.tensorrt.device import Device
+from vl_anomaly_ros.engine.tensorrt.library import Library
+from vl_anomaly_ros.errors import EngineError
+from vl_anomaly_ros.types import ByteArray
+
+Array = npt.NDArray[Any]
+
+
+@dataclass
+class Buffer:
+    """A tensor's place on the GPU and on the host.
+
+    Attributes:
+        pointer: on the GPU.
+        pinned: (bytes,) of the host; None where the tensor never leaves the GPU.
+        dtype: of its numbers.
+        most: largest shape.
+        shape: present one.
+    """
+
+    pointer: int
+    pinned: ByteArray | None
+    dtype: np.dtype[Any]
+    most: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes at the present shape."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+
+class Network:
+    """An engine with memory for its largest shapes.
+
+    Args:
+        library: that it was built with.
+        plan: what the cache has given out.
+        device: where it runs.
+        name: for messages.
+        placed: inputs that lie on the GPU already, as outputs of another network: their buffers.
+
+    Raises:
+        EngineError: the engine is of another version or device, or the memory does not suffice.
+    """
+
+    def __init__(
+        self, library: Library, plan: bytes, device: Device, name: str, placed: Mapping[str, Buffer] | None = None
+    ) -> None:
+        trt = library.module
+        self._device, self._name, self._placed = device, name, frozenset(placed or ())
+        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        self._context = None if self._engine is None else self._engine.create_execution_context()
+        if self._context is None:
+            raise EngineError(
+                f"{name}: expected an engine that {library.name} {library.version} runs on {device.name} (compute "
+                f"capability {device.compute_capability}), it refused it; remove it from the cache"
+            )
+        self.inputs: dict[str, Buffer] = {}
+        self.outputs: dict[str, Buffer] = {}
+        names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
+        for tensor in names:
+            if self._engine.get_tensor_mode(tensor) == trt.TensorIOMode.INPUT:
+                most = tuple(self._engine.get_tensor_shape(tensor))
+                if -1 in most:
+                    most = tuple(self._engine.get_tensor_profile_shape(tensor, 0)[2])
+                given = (placed or {}).get(tensor)
+                self.inputs[tensor] = given or self._buffer(trt, tensor, most)
+                self._reshape(tensor, most)
+        for tensor in names:
+            if tensor not in self.inputs:
+                most = tuple(self._context.get_tensor_shape(tensor))  # at the largest inputs
+                self.outputs[tensor] = self._buffer(trt, tensor, most)
+        for tensor, buffer in {**self.inputs, **self.outputs}.items():
+            self._context.set_tensor_address(tensor, buffer.pointer)
+
+    def put(self, tensor: str, value: Array) -> None:
+        """Begin to copy an input to the GPU.
+
+        Raises:
+            EngineError: its type, its number of dimensions or its size does not fit the engine.
+        """
+        buffer = self.inputs[tensor]
+        fits = value.ndim == len(buffer.most) and all(n <= most for n, most in zip(value.shape, buffer.most))
+        if value.dtype != buffer.dtype or not fits or buffer.pinned is None:
+            raise EngineError(
+                f"{self._name}: {tensor}: expected {buffer.dtype} of at most {buffer.most}, got {value.dtype} "
+                f"{value.shape}; a larger vocabulary needs an engine that is built for it (--max-vocabulary)"
+            )
+        self._reshape(tensor, value.shape)
+        place: Array = buffer.pinned[: buffer.size].view(buffer.dtype).reshape(value.shape)
+        place[...] = value
+        self._device.upload(buffer.pointer, buffer.pinned, buffer.size)
+
+    def run(self) -> None:
+        """Begin a run on what was put.
+
+        Raises:
+            EngineError: the library refuses it.
+        """
+        if not self._context.execute_async_v3(int(self._device.stream)):
+            raise EngineError(f"{self._name}: expected the engine to run, the library refused it")
+
+    def get(self) -> dict[str, Array]:
+        """Every output, when the run is over; arrays of their own, so the next run does not change them.
+
+        Raises:
+            EngineError: the run failed on the GPU.
+        """
+        for tensor, buffer in self.outputs.items():
+            buffer.shape = tuple(self._context.get_tensor_shape(tensor))
+            if buffer.pinned is not None:
+                self._device.download(buffer.pinned, buffer.pointer, buffer.size)
+        self._device.wait()
+        return {
+            tensor: buffer.pinned[: buffer.size].view(buffer.dtype).reshape(buffer.shape).copy()
+            for tensor, buffer in self.outputs.items()
+            if buffer.pinned is not None
+        }
+
+    def _buffer(self, trt: Any, tensor: str, most: tuple[int, ...]) -> Buffer:
+        dtype = np.dtype(trt.nptype(self._engine.get_tensor_dtype(tensor)))
+        size = math.prod(most) * dtype.itemsize
+        return Buffer(self._device.allocate(size), self._device.pinned(size), dtype, most, most)
+
+    def _reshape(self, tensor: str, shape: tuple[int, ...]) -> None:
+        if not self._context.set_input_shape(tensor, shape):
+            raise EngineError(f"{self._name}: {tensor}: expected a shape that the engine was built for, got {shape}")
+        if tensor not in self._placed:
+            self.inputs[tensor].shape = shape
