@@ -103,7 +103,7 @@ class FakeBuilder:
         self.log = log
 
     def create_network(self, flags: int) -> Any:
-        assert flags == 2, "strongly typed"
+        assert flags == STRONGLY_TYPED[0]
         return SimpleNamespace(content=b"")
 
     def create_builder_config(self) -> Any:
@@ -124,6 +124,7 @@ class FakeBuilder:
         return network.content or None
 
 
+STRONGLY_TYPED = [2]
 PROFILE: dict[str, tuple[int, ...]] = {}
 
 

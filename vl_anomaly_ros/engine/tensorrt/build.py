@@ -105,7 +105,7 @@ def build_engine(
     log = _log(trt)
     try:
         builder = trt.Builder(log)
-        network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+        network = builder.create_network(_strongly_typed(trt))
         config = builder.create_builder_config()
     except Exception as error:  # pybind11 turns a missing driver into a TypeError
         raise EngineError(f"{library.name}: expected a usable builder, got: {_line(f'{error} {log.said}')}") from error
@@ -132,6 +132,15 @@ def build_engine(
         said = _line(log.said) or "no reason given"
         raise EngineError(f"{graph}.onnx: expected an engine from {library.name} {library.version}, got none: {said}")
     return bytes(plan)
+
+
+def _strongly_typed(trt: Any) -> int:
+    """Flags of the network: TensorRT 10 has to be asked for strong types, 11 knows nothing else.
+
+    Source: NVIDIA's guide "Migrating from TensorRT 10.x to 11.x".
+    """
+    flag = getattr(getattr(trt, "NetworkDefinitionCreationFlag", None), "STRONGLY_TYPED", None)
+    return 0 if flag is None else 1 << int(flag)
 
 
 def _capability(library: Library, wanted: str) -> Any:

@@ -15,7 +15,7 @@ _MODULES: Mapping[str, tuple[str, str]] = {
     "tensorrt-rtx": ("tensorrt_rtx", "pip install tensorrt-rtx-cu13"),
 }
 NAMES = tuple(_MODULES)
-_NEEDED = ("Builder", "OnnxParser", "NetworkDefinitionCreationFlag", "ILogger", "IProgressMonitor")
+_NEEDED = ("Builder", "OnnxParser", "Runtime", "ILogger", "IProgressMonitor")  # the last came with TensorRT 10
 
 
 @dataclass(frozen=True)

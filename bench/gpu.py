@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Time every backend that can be used on this machine's GPU, in one run, against the CPU.
+
+    ./run bench gpu [--bundle DIR] [--frames N] [--precision fp32 fp16]
+
+For each: the build or load, the visual graph with its copies, the head, a changed vocabulary, pictures a second of 1, 2,
+4 and 6 cameras in turns, and how far the scores are from those of the CPU. Written to bench/results/gpu.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from bench.report import percentiles, write_result
+from vl_anomaly_ros.config import EngineConfig
+from vl_anomaly_ros.console import note, say
+from vl_anomaly_ros.engine.backend import Backend
+from vl_anomaly_ros.engine.bundle import Bundle, default_bundle, load_bundle
+from vl_anomaly_ros.engine.choice import ORDER, choose_backend, obstacle
+from vl_anomaly_ros.engine.engine import Engine
+from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
+from vl_anomaly_ros.errors import EngineError
+from vl_anomaly_ros.types import ByteArray
+
+CAMERAS = (1, 2, 4, 6)
+WARM_UP = 10
+
+
+def main() -> None:
+    """Measure, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bundle", type=Path)
+    parser.add_argument("--frames", type=int, default=200)
+    parser.add_argument("--precision", nargs="+", choices=("fp32", "fp16"), default=["fp32", "fp16"])
+    args = parser.parse_args()
+    logging.disable(logging.WARNING)
+    bundle = load_bundle(args.bundle) if args.bundle else default_bundle()
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, (bundle.input_height // 16, bundle.input_width // 16, 3), np.uint8)
+    picture = np.ascontiguousarray(coarse.repeat(16, 0).repeat(16, 1))
+    reference = Engine(bundle, OnnxRuntimeBackend(bundle)).run(picture).score
+    rows: list[dict[str, Any]] = []
+    for name in ORDER:
+        for precision in args.precision if name.startswith("tensorrt") else ["fp32"]:
+            note(f"{name}, {precision}")
+            rows.append(_row(name, precision, bundle, picture, reference, args.frames))
+    result = {"bundle": bundle.name, "bundle_sha256": bundle.sha256, "frames": args.frames, "backends": rows}
+    say(json.dumps(result, indent=2))
+    say(f"kept in {write_result('gpu', result)}")
+
+
+def _row(
+    name: str, precision: str, bundle: Bundle, picture: ByteArray, reference: np.ndarray, frames: int
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"backend": name, "precision": precision}
+    if missing := obstacle(name):
+        return {**row, "not_used": missing}
+    began = perf_counter()
+    try:
+        backend = choose_backend(bundle, EngineConfig(backend=name, precision=precision))
+    except EngineError as error:
+        return {**row, "not_used": str(error)}
+    row["ready_s"] = round(perf_counter() - began, 2)  # an engine that is built for the first time, or found
+    engine = Engine(bundle, backend)
+    score = engine.run(picture).score
+    row |= {"device": backend.device, "score_largest_difference": float(np.abs(score - reference).max())}
+    row |= _times(backend, engine, picture, frames)
+    row["pictures_per_s"] = {cameras: _rate(engine, picture, cameras, frames) for cameras in CAMERAS}
+    vocabulary = bundle.vocabulary
+    began = perf_counter()
+    engine.set_vocabulary(replace(vocabulary, ood_prompts=(*vocabulary.ood_prompts, "a word not seen before")))
+    engine.run(picture)
+    row["one_word_more_ms"] = round(1e3 * (perf_counter() - began), 2)
+    engine.close()
+    return row
+
+
+def _times(backend: Backend, engine: Engine, picture: ByteArray, frames: int) -> dict[str, Any]:
+    scores = engine.run(picture)
+    settings, bank, image = scores.terms.head_settings(), engine.lexicon.bank, picture[None]
+    visual, head, whole = [], [], []
+    for frame in range(WARM_UP + frames):
+        at = [perf_counter()]
+        features = backend.visual(image)
+        at.append(perf_counter())
+        backend.head(features, bank, settings)
+        at.append(perf_counter())
+        engine.run(picture)
+        at.append(perf_counter())
+        if frame >= WARM_UP:
+            for times, i in ((visual, 0), (head, 1), (whole, 2)):
+                times.append(1e3 * (at[i + 1] - at[i]))
+    return {"visual": percentiles(visual), "head": percentiles(head), "engine": percentiles(whole)}
+
+
+def _rate(engine: Engine, picture: ByteArray, cameras: int, frames: int) -> float:
+    pictures = [np.ascontiguousarray(np.roll(picture, 7 * camera, axis=1)) for camera in range(cameras)]
+    began = perf_counter()
+    for frame in range(frames):
+        engine.run(pictures[frame % cameras])
+    return round(frames / (perf_counter() - began), 1)
+
+
+if __name__ == "__main__":
+    main()
