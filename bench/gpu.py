@@ -3,7 +3,7 @@
 
     ./run bench gpu [--bundle DIR] [--frames N] [--precision fp32 fp16]
 
-For each: the build or load, the visual graph with its copies, the head, a changed vocabulary, pictures a second of 1, 2,
+For each: build or load, the visual graph with its copies, the head, a changed vocabulary, pictures a second of 1, 2,
 4 and 6 cameras in turns, and how far the scores are from those of the CPU. Written to bench/results/gpu.json.
 """
 
@@ -86,7 +86,9 @@ def _row(
 def _times(backend: Backend, engine: Engine, picture: ByteArray, frames: int) -> dict[str, Any]:
     scores = engine.run(picture)
     settings, bank, image = scores.terms.head_settings(), engine.lexicon.bank, picture[None]
-    visual, head, whole = [], [], []
+    visual: list[float] = []
+    head: list[float] = []
+    whole: list[float] = []
     for frame in range(WARM_UP + frames):
         at = [perf_counter()]
         features = backend.visual(image)

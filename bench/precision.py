@@ -54,14 +54,17 @@ def main() -> None:
     terms = terms_of(MethodConfig(), calibration)
     engines = [Engine(bundle, kind(bundle, args.threads)) for kind in (OnnxRuntimeBackend, HalfBackend)]
     metrics = [PixelMetrics(), PixelMetrics()]
-    largest, means, overlaps = 0.0, [], []
+    largest = 0.0
+    means: list[float] = []
+    overlaps: list[float] = []
     examples = list(islice(SimulatedSet(args.images), args.count))
     for example in examples:
         label = example.truth().label
         height, width = label.shape
         scores = [engine.run(example.image(), terms).score for engine in engines]
         gap = np.abs(scores[0] - scores[1])
-        largest, means = max(largest, float(gap.max())), [*means, float(gap.mean())]
+        largest = max(largest, float(gap.max()))
+        means.append(float(gap.mean()))
         probabilities = [calibrated(score, calibration.score, calibration.probability) for score in scores]
         masks = [probability >= calibration.threshold for probability in probabilities]
         union = int((masks[0] | masks[1]).sum())

@@ -10,14 +10,15 @@ from typing import Any
 
 import fake_gpu
 import numpy as np
+import onnxruntime
 import pytest
 from fake_gpu import FakeRuntime
 
 from vl_anomaly_ros.config import EngineConfig
-from vl_anomaly_ros.engine import onnxruntime as backend_module
 from vl_anomaly_ros.engine.bundle import Bundle, load_bundle
 from vl_anomaly_ros.engine.choice import ORDER, choose_backend, obstacle, prove, refusals
 from vl_anomaly_ros.engine.engine import Engine
+from vl_anomaly_ros.engine.onnxruntime import CUDA
 from vl_anomaly_ros.errors import EngineError
 
 
@@ -114,9 +115,7 @@ def test_a_cpu_is_proven_equal_to_itself(bundle: Bundle) -> None:
 def test_onnx_runtime_that_falls_back_without_a_word_is_noticed(
     bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        backend_module.ort, "get_available_providers", lambda: [backend_module.CUDA, "CPUExecutionProvider"]
-    )
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [CUDA, "CPUExecutionProvider"])
     with pytest.raises(EngineError, match="expected ONNX Runtime to use CUDAExecutionProvider"):
         choose_backend(bundle, config("onnxruntime-cuda"))
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is called of TensorRT, against what its versions have.
 
-Recorded from NVIDIA's migration guides ("8.x to 10.x", "10.x to 11.x"), not tried on TensorRT 10 or 11 themselves, which
+Recorded from NVIDIA's guides ("8.x to 10.x", "10.x to 11.x"), not tried on TensorRT 10 or 11 themselves, which
 the package index does not bring. TensorRT-RTX, where it is installed, is asked itself.
 """
 

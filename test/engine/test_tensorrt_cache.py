@@ -9,12 +9,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
 
-from vl_anomaly_ros.engine.tensorrt import cache
 from vl_anomaly_ros.engine.tensorrt.cache import MANIFEST, Entry, find_or_build, key_of
 from vl_anomaly_ros.errors import EngineError
 
@@ -80,7 +79,7 @@ def edit_manifest(path: Path, **values: object) -> None:
     (path / MANIFEST).write_text(json.dumps({**manifest, **values}))
 
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[Path], object]] = {
     "altered engine": lambda path: flip(path / "visual.engine"),
     "engine cut short": lambda path: (path / "visual.engine").write_bytes(b"V"),
     "engine gone": lambda path: (path / "head.engine").unlink(),
@@ -122,7 +121,7 @@ def test_a_link_in_its_place_is_not_followed(folder: Path, builder: Builder, ent
 @pytest.mark.usefixtures("entry")
 def test_what_another_user_owns_is_not_used(folder: Path, builder: Builder, monkeypatch: pytest.MonkeyPatch) -> None:
     """As seen by that other user: who may not build into a folder that is not theirs either."""
-    monkeypatch.setattr(cache.os, "geteuid", lambda: os.getuid() + 1)
+    monkeypatch.setattr(os, "geteuid", lambda: os.getuid() + 1)
     with pytest.raises(EngineError, match="expected to own it"):
         find_or_build(folder, RECIPE, builder)
     assert builder.count == 1

@@ -136,7 +136,7 @@ def test_hard_normal_pixels_and_ablations(tiny_bundle: Path, tmp_path: Path, cap
     assert detector["hard_normal"] == whole["hard_normal"]["detector"]
     assert list(whole["retention"].values()) == learned["pixel"]["retained"]
     normal = np.stack([item.label == 0 for item in ImageSet(root)])
-    marked = np.stack([item.hard for item in ImageSet(root)])
+    marked = np.stack([item.hard for item in ImageSet(root) if item.hard is not None])
     anomalous = np.stack([item.label == 1 for item in ImageSet(root)]).sum()
     assert learned["hard_normal"]["pixels"] == (normal & marked).sum() + anomalous
     clipomaly = figures(capsys, *words, "--method", "clipomaly")

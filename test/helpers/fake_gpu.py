@@ -162,7 +162,7 @@ class FakeEngine:
         return len(self.nodes)
 
     def get_tensor_name(self, index: int) -> str:
-        return list(self.nodes)[index]
+        return str(list(self.nodes)[index])
 
     def get_tensor_mode(self, name: str) -> str:
         return "input" if name in self.is_input else "output"
@@ -206,8 +206,8 @@ class FakeEngine:
     def _at(self, name: str, shape: tuple[int, ...]) -> Any:
         dtype = np.dtype(DTYPES[str(self.nodes[name].type)])
         size = int(np.prod(shape)) * dtype.itemsize
-        memory = (ctypes.c_uint8 * size).from_address(self.addresses[name])
-        return np.frombuffer(memory, dtype).reshape(shape)
+        memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.addresses[name]))
+        return memory.view(dtype).reshape(shape)
 
 
 DTYPES = {"tensor(float)": "f4", "tensor(uint8)": "u1", "tensor(int64)": "i8", "tensor(int32)": "i4"}

@@ -159,4 +159,4 @@ def _picture(width: int, height: int) -> ByteArray:
     rng = np.random.default_rng(0)
     patches = np.kron(rng.integers(0, 256, (8, 16, 3)), np.ones((-(-height // 8), -(-width // 16), 1), np.int64))
     noisy = patches[:height, :width] + rng.integers(-12, 13, (height, width, 3))
-    return np.clip(noisy, 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(noisy, 0, 255), np.uint8)

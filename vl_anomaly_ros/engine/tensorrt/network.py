@@ -64,12 +64,13 @@ class Network:
         self._device, self._name, self._placed = device, name, frozenset(placed or ())
         self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
         self._engine = self._runtime.deserialize_cuda_engine(plan)
-        self._context = None if self._engine is None else self._engine.create_execution_context()
-        if self._context is None:
+        context = None if self._engine is None else self._engine.create_execution_context()
+        if context is None:
             raise EngineError(
                 f"{name}: expected an engine that {library.name} {library.version} runs on {device.name} (compute "
                 f"capability {device.compute_capability}), it refused it; remove it from the cache"
             )
+        self._context: Any = context
         self.inputs: dict[str, Buffer] = {}
         self.outputs: dict[str, Buffer] = {}
         names = [self._engine.get_tensor_name(i) for i in range(self._engine.num_io_tensors)]
