@@ -72,6 +72,9 @@ class StubBackend:
             self._heads = {id(bank): replace(self._real.head(features, bank, settings), score=self._score)}
         return self._heads[id(bank)]
 
+    def check(self, bank: TextBank) -> None:
+        """Any bank is taken."""
+
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
         """Real embeddings."""
         return self._real.text(tokens)

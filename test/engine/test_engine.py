@@ -42,6 +42,9 @@ class Tampered(OnnxRuntimeBackend):
     def head(self, features: VisualOutput, bank: TextBank, settings: HeadSettings) -> HeadOutput:
         return replace(super().head(features, bank, settings), **self.outputs)
 
+    def check(self, bank: TextBank) -> None:
+        """Any bank is taken."""
+
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
         self.texts += len(tokens)
         return super().text(tokens)

@@ -92,6 +92,9 @@ class FaultyBackend:
         """As the real one."""
         return self._real.head(features, bank, settings)
 
+    def check(self, bank: TextBank) -> None:
+        """Any bank is taken."""
+
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
         """As the real one, or not."""
         if self.armed:

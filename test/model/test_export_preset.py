@@ -22,6 +22,8 @@ import published_checkpoints as published  # noqa: E402
 from vl_anomaly_ros.engine.bundle import load_bundle  # noqa: E402
 from vl_anomaly_ros.engine.engine import Engine  # noqa: E402
 from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend  # noqa: E402
+from vl_anomaly_ros.engine.tensorrt.build import GRAPHS, BuildSettings, build_engine  # noqa: E402
+from vl_anomaly_ros.engine.tensorrt.library import load_library  # noqa: E402
 from vl_anomaly_ros.errors import TrainingError  # noqa: E402
 from vl_anomaly_ros.evaluation.seal import seal, write_yaml  # noqa: E402
 from vl_anomaly_ros.model import presets  # noqa: E402
@@ -171,6 +173,14 @@ def test_the_graph_holds_nothing_that_tensorrt_cannot_compile(exported: Path) ->
     assert not [v.name for v in values if v.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE]
     assert not [w.name for w in model.graph.initializer if w.data_type == onnx.TensorProto.DOUBLE]
     assert not NO_FIXED_SHAPE & {node.op_type for node in model.graph.node}
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_tensorrt_compiles_it(precision: str, exported: Path) -> None:
+    pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed here")
+    library, bundle = load_library("tensorrt-rtx"), load_bundle(exported)
+    for graph in GRAPHS:
+        assert build_engine(library, bundle, graph, BuildSettings(precision, "8.9"))
 
 
 def test_a_large_graph_is_divided_and_gives_the_same(bundles: dict[str, Path], tmp_path: Path) -> None:

@@ -91,6 +91,9 @@ class Backend(Protocol):
     def head(self, features: VisualOutput, bank: TextBank, settings: HeadSettings) -> HeadOutput:
         """Scores of features against a text bank."""
 
+    def check(self, bank: TextBank) -> None:
+        """Raise `EngineError` if a bank is larger than what this backend takes, before an image depends on it."""
+
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
         """(N, D) unit embeddings of (N, L) token ids."""
 

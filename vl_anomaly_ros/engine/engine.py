@@ -118,10 +118,11 @@ class Engine:
             revision: of an engine that this one replaces; by default one more than the present.
 
         Raises:
-            EngineError: the text encoder failed; the old vocabulary stays.
+            EngineError: the text encoder failed, or the backend takes no bank that large; the old vocabulary stays.
         """
         with self._changing:
             bank = self._banks.build(vocabulary)
+            self.backend.check(bank)
             lexicon = Lexicon(vocabulary, bank, self._lexicon.revision + 1 if revision is None else revision)
             self._lexicon = lexicon
         logger.info(

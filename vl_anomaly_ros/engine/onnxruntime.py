@@ -80,6 +80,9 @@ class OnnxRuntimeBackend:
         }
         return HeadOutput(*run_session(self._head, ["score", "sources", "class_map"], inputs))
 
+    def check(self, bank: TextBank) -> None:
+        """Any bank is taken."""
+
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
         """(N, D) unit embeddings of (N, L) token ids."""
         batches = [tokens[start : start + _TEXT_BATCH] for start in range(0, len(tokens), _TEXT_BATCH)]

@@ -100,6 +100,11 @@ class TensorRtBackend:
             self._head.run()
             return HeadOutput(**self._head.get())
 
+    def check(self, bank: TextBank) -> None:
+        """Whether the head was built for so many classes and prompts."""
+        for name in _BANK:
+            self._head.check(name, getattr(bank, name))
+
     def text(self, tokens: npt.NDArray[np.int64]) -> FloatArray:
         """(N, D) unit embeddings of (N, L) token ids."""
         rows = []

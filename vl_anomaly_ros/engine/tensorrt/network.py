@@ -89,8 +89,8 @@ class Network:
         for tensor, buffer in {**self.inputs, **self.outputs}.items():
             self._context.set_tensor_address(tensor, buffer.pointer)
 
-    def put(self, tensor: str, value: Array) -> None:
-        """Begin to copy an input to the GPU.
+    def check(self, tensor: str, value: Array) -> Buffer:
+        """The place of an input.
 
         Raises:
             EngineError: its type, its number of dimensions or its size does not fit the engine.
@@ -102,10 +102,20 @@ class Network:
                 f"{self._name}: {tensor}: expected {buffer.dtype} of at most {buffer.most}, got {value.dtype} "
                 f"{value.shape}; a larger vocabulary needs an engine that is built for it (--max-vocabulary)"
             )
+        return buffer
+
+    def put(self, tensor: str, value: Array) -> None:
+        """Begin to copy an input to the GPU.
+
+        Raises:
+            EngineError: as `check`.
+        """
+        buffer = self.check(tensor, value)
         self._reshape(tensor, value.shape)
-        place: Array = buffer.pinned[: buffer.size].view(buffer.dtype).reshape(value.shape)
+        pinned: Any = buffer.pinned
+        place: Array = pinned[: buffer.size].view(buffer.dtype).reshape(value.shape)
         place[...] = value
-        self._device.upload(buffer.pointer, buffer.pinned, buffer.size)
+        self._device.upload(buffer.pointer, pinned, buffer.size)
 
     def run(self) -> None:
         """Begin a run on what was put.
