@@ -230,9 +230,9 @@ enter_osmesa() {
 
 has_osmesa() { "$PYTHON" -S -c 'import ctypes; ctypes.CDLL("libOSMesa.so.8")' 2>/dev/null; }
 
-# Two starts at once take turns; held until unlock or the end.
+# Two starts at once take turns at an environment; held until unlock or the end.
 lock() {
-  exec {LOCK}>"$ROOT/.venv-lock"
+  exec {LOCK}>"$VENV-lock"
   flock --nonblock "$LOCK" || { say "waiting for another ./run that makes the environment" && flock "$LOCK"; }
 }
 unlock() { exec {LOCK}>&-; }
