@@ -113,6 +113,12 @@ def test_names_and_vocabulary(tiny_bundle: Path, tmp_path: Path, capsys: Capture
     file.write_text(yaml.safe_dump({**VOCABULARY, "name": "own", "known": [{"name": "road"}, {"name": "sky"}]}))
     found = figures(capsys, *words, "--vocabulary", file)
     assert found["vocabulary"] == "own"
+    assert found["candidates"] == len(VOCABULARY["candidates"])
+    more = tmp_path / "more.yaml"
+    more.write_text(yaml.safe_dump({"known": [{"name": "x"}], "candidates": ["road", "sofa", "bicycle", "canoe"]}))
+    wide = figures(capsys, *words, "--vocabulary", file, "--dictionary", more)
+    assert wide["candidates"] == len({*VOCABULARY["candidates"], "sofa", "bicycle", "canoe"})  # a road is known
+    assert wide["auprc"] == found["auprc"]
     assert found["known_miou"] > 0.8
 
 

@@ -7,7 +7,7 @@ import argparse
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -67,6 +67,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sources", action="store_true", help="measure each source of the score alone as well")
     parser.add_argument("--ablations", action="store_true", help="a table of the score with terms switched off instead")
     parser.add_argument("--vocabulary", type=Path, metavar="FILE", help="instead of the bundle's")
+    parser.add_argument(
+        "--dictionary",
+        type=Path,
+        metavar="FILE",
+        help="a vocabulary whose candidates are names as well, if it has others",
+    )
     parser.add_argument("--threads", type=int, default=2, help="for ONNX Runtime (default: 2)")
     add_setting_arguments(parser)
 
@@ -103,7 +109,7 @@ def _labelled(args: argparse.Namespace, examples: ExampleSet, sources: bool) -> 
     if args.save_scores is not None:
         args.save_scores.mkdir(parents=True, exist_ok=True)
     config = with_values(config_from(args), {"engine.threads": args.threads})
-    engine = _engine(config, args.vocabulary)
+    engine = _engine(config, args.vocabulary, args.dictionary)
     if args.ablations:
         return _ablations(args, engine, examples)
     bundle, vocabulary = engine.bundle, engine.lexicon.vocabulary
@@ -119,6 +125,7 @@ def _labelled(args: argparse.Namespace, examples: ExampleSet, sources: bool) -> 
         "bundle_sha256": bundle.sha256,
         "method": asdict(config.method),
         "vocabulary": vocabulary.name,
+        "candidates": len(vocabulary.candidates),
         "threads": args.threads,
         **found.plain(),
     }
@@ -141,11 +148,15 @@ def _ablations(args: argparse.Namespace, engine: Engine, examples: ExampleSet) -
     return Report(figures, "\n".join([title, *table(rows)]))
 
 
-def _engine(config: Config, vocabulary: Path | None) -> Engine:
+def _engine(config: Config, vocabulary: Path | None, dictionary: Path | None) -> Engine:
     """What is measured."""
     engine = Engine.from_config(config.engine)
-    if vocabulary is not None:
-        engine.set_vocabulary(Vocabulary.from_file(vocabulary))
+    words = engine.lexicon.vocabulary if vocabulary is None else Vocabulary.from_file(vocabulary)
+    if dictionary is not None:
+        more = (word for word in Vocabulary.from_file(dictionary).candidates if not words.approves(word))
+        words = replace(words, candidates=tuple(dict.fromkeys((*words.candidates, *more))))
+    if words is not engine.lexicon.vocabulary:
+        engine.set_vocabulary(words)
     return engine
 
 
