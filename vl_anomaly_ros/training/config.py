@@ -99,6 +99,7 @@ class BundleConfig:
     mean: tuple[float, ...] = (0.485, 0.456, 0.406)
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     learned_contexts: int = 4
+    false_regions: float = 0.5  # allowed a frame, on average: from it follows the threshold
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
 from vl_anomaly_ros.engine.terms import terms_of
 from vl_anomaly_ros.errors import TrainingError
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner
-from vl_anomaly_ros.evaluation.calibration import calibrate
+from vl_anomaly_ros.evaluation.calibration import CalibrationSettings, calibrate
+from vl_anomaly_ros.evaluation.calibration_budget import BudgetSettings
 from vl_anomaly_ros.evaluation.examples import SimulatedSet
 from vl_anomaly_ros.evaluation.image_set import ImageSet as FolderImageSet
 from vl_anomaly_ros.evaluation.seal import seal, write_yaml
@@ -144,7 +145,8 @@ class Run:
         source = self.config.data.calibration
         images = FolderImageSet(self.image_set(source))
         runner = BundleRunner(load_bundle(bundle), self.config.processes)
-        found = calibrate(runner, images, measured_on=describe(source), progress=_every(25, "calibration", len(images)))
+        settings = CalibrationSettings(budget=BudgetSettings(self.config.bundle.false_regions))
+        found = calibrate(runner, images, settings, describe(source), _every(25, "calibration", len(images)))
         seal(bundle, calibration=found)
 
     def evaluate(self, bundle: Path) -> SetFigures:
