@@ -87,13 +87,16 @@ def test_files_within_limits(tmp_path: Path) -> None:
 
 
 def test_nothing_that_the_vehicle_runs_loads_code_from_a_file() -> None:
-    """YAML goes through `parse_yaml`; there is no pickle, no shared library, no evaluated text."""
+    """YAML goes through `parse_yaml`; there is no pickle, no shared library, no evaluated text.
+
+    A TensorRT engine is code: the one place that loads it takes what the cache has built and verified.
+    """
     elsewhere = {"cli", "demo", "doctor", "evaluation", "model", "replay", "simulation", "training"}
     parts = {path: path.relative_to(PACKAGE).parts[0].removesuffix(".py") for path in PACKAGE.rglob("*.py")}
     running = [path for path, part in parts.items() if part not in elsewhere]
     forbidden = (
         r"import pickle|marshal|shelve|ctypes|dlopen|\beval\(|\bexec\(|__import__|expanduser|expandvars"
-        r"|register_custom_ops|safe_load|yaml\.load|allow_pickle|os\.system|shell=True"
+        r"|register_custom_ops|safe_load|yaml\.load|allow_pickle|os\.system|shell=True|deserialize"
     )
     found = [
         f"{path.name}: {line.strip()}"
@@ -101,7 +104,10 @@ def test_nothing_that_the_vehicle_runs_loads_code_from_a_file() -> None:
         for line in path.read_text().splitlines()
         if re.search(forbidden, line)
     ]
-    assert found == ["untrusted.py: return yaml.load(content, Loader=_Loader)  # noqa: S506 - a SafeLoader"]
+    assert sorted(found) == [
+        "network.py: self._engine = self._runtime.deserialize_cuda_engine(plan)",
+        "untrusted.py: return yaml.load(content, Loader=_Loader)  # noqa: S506 - a SafeLoader",
+    ]
 
 
 def test_the_limits_are_those_of_the_documentation() -> None:

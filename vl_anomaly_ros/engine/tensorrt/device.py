@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -61,17 +60,17 @@ class Device:
         """(size,) uint8 in memory of the host that the GPU copies from and to by itself."""
         pointer = int(self._call("cudaHostAlloc", max(size, 1), 0)[0])
         self._pinned.append(pointer)
-        return np.ctypeslib.as_array((ctypes.c_uint8 * max(size, 1)).from_address(pointer))
+        return np.asarray(_Memory(pointer, max(size, 1)))
 
     def upload(self, to: int, source: ByteArray, size: int) -> None:
         """Begin to copy the first `size` bytes of a pinned array to the GPU."""
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self._call("cudaMemcpyAsync", to, source.ctypes.data, size, kind, self.stream)
+        self._call("cudaMemcpyAsync", to, _address(source), size, kind, self.stream)
 
     def download(self, to: ByteArray, source: int, size: int) -> None:
         """Begin to copy `size` bytes from the GPU to a pinned array."""
         kind = self._runtime.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self._call("cudaMemcpyAsync", to.ctypes.data, source, size, kind, self.stream)
+        self._call("cudaMemcpyAsync", _address(to), source, size, kind, self.stream)
 
     def wait(self) -> None:
         """Until everything that was begun is done."""
@@ -100,6 +99,17 @@ class Device:
             word = getattr(code, "name", str(code))
             raise EngineError(f"CUDA: {name}: expected success, got {word} ({int(code)})")
         return tuple(results)
+
+
+class _Memory:
+    """Memory that was taken elsewhere, for NumPy to look at."""
+
+    def __init__(self, pointer: int, size: int) -> None:
+        self.__array_interface__ = {"data": (pointer, False), "shape": (size,), "typestr": "|u1", "version": 3}
+
+
+def _address(array: ByteArray) -> int:
+    return int(array.__array_interface__["data"][0])
 
 
 def _import() -> Any:
