@@ -207,6 +207,12 @@ class Run:
             return segmenter.eval(), aligner.eval(), "as in the bundle"
         raise TrainingError(f"{self.folder}: no checkpoint of the segmenter; train it first")
 
+    def _beginning(self) -> str:
+        if not self.config.start:
+            return "Trained from scratch"
+        bundle = load_bundle(self.config.start)
+        return f"Trained on from {bundle.name} {bundle.version}"
+
     def _false_words(self) -> list[str]:
         """Candidates of the configured vocabulary, without the names of what no network may see."""
         if not self.config.loss.false_words:
@@ -276,7 +282,7 @@ class Run:
         description = yaml.safe_load(path.read_text(encoding="utf-8")) if path.exists() else {}
         world = description.get("version", "not stated")
         return (
-            f"Trained from scratch on simulated images only (world version {world}, seed "
+            f"{self._beginning()} on simulated images only ({self.config.data.clip.world} world version {world}, seed "
             f"{self.config.seed}, torch {torch.__version__}, {platform.machine()}). CLIP: {describe(sets.clip)}. "
             f"Segmenter and PL-Aligner ({phase}): "
             f"{describe(sets.segment)}. Knows the simulated world, not the real one."
