@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from vl_anomaly_ros.errors import TrainingError
 from vl_anomaly_ros.evaluation.conventions import CITYSCAPES
-from vl_anomaly_ros.training.data import Picture
+from vl_anomaly_ros.training.data import Picture, left_to_train
 
 _FIRST_INSTANCE = 1000  # label id * 1000 + number; below, a region is no single thing
 
@@ -49,9 +49,7 @@ class CityscapesPictures:
         Raises:
             TrainingError: none would be left to train on.
         """
-        left = len(self) - held_out
-        if left < 1:
-            raise TrainingError(f"validation_images: expected fewer than the {len(self)} of the set, got {held_out}")
+        left = left_to_train(len(self), held_out)
         first, last = copy.copy(self), copy.copy(self)
         first.files, last.files = self.files[:left], self.files[left:]
         return first, last

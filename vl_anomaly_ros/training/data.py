@@ -53,9 +53,7 @@ class ImageSet:
         Raises:
             TrainingError: none would be left to train on.
         """
-        left = len(self) - held_out
-        if left < 1:
-            raise TrainingError(f"validation_images: expected fewer than the {len(self)} of the set, got {held_out}")
+        left = left_to_train(len(self), held_out)
         first, last = (
             ImageSet(self.classes, self.images[part], self.semantic[part], self.instances[part], self.objects[part])
             for part in (slice(0, left), slice(left, None))
@@ -78,6 +76,17 @@ def load_image_set(folder: Path, limit: int | None = None) -> ImageSet:
         instances=np.stack([item.instances for item in items]),
         objects=[{int(record["instance"]): record for record in item.objects} for item in items],
     )
+
+
+def left_to_train(total: int, held_out: int) -> int:
+    """Return how many of a set's pictures are not held out.
+
+    Raises:
+        TrainingError: none.
+    """
+    if held_out >= total:
+        raise TrainingError(f"validation_images: expected fewer than the {total} of the set, got {held_out}")
+    return total - held_out
 
 
 class Picture(NamedTuple):

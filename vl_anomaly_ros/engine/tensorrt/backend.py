@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput
 from vl_anomaly_ros.engine.bundle import Bundle
-from vl_anomaly_ros.engine.tensorrt.build import BuildSettings
+from vl_anomaly_ros.engine.tensorrt.build import TEXTS, BuildSettings
 from vl_anomaly_ros.engine.tensorrt.device import Device
 from vl_anomaly_ros.engine.tensorrt.engines import Report, engines_of
 from vl_anomaly_ros.engine.tensorrt.library import Library
@@ -21,7 +21,6 @@ from vl_anomaly_ros.errors import EngineError
 from vl_anomaly_ros.text.bank import TextBank
 from vl_anomaly_ros.types import ByteArray, FloatArray
 
-_TEXTS = 256  # as the text engine is built for
 _BANK = ("text_bank", "aligned_mask", "clip_mask", "group_matrix", "detector_matrix")
 _FEATURES = tuple(field.name for field in fields(VisualOutput))
 
@@ -110,8 +109,8 @@ class TensorRtBackend:
         rows = []
         with self._lock:
             self._open()
-            for start in range(0, len(tokens), _TEXTS):
-                self._text.put("tokens", tokens[start : start + _TEXTS])
+            for start in range(0, len(tokens), TEXTS):
+                self._text.put("tokens", tokens[start : start + TEXTS])
                 self._text.run()
                 rows.append(self._text.get()["embeddings"])
         return np.concatenate(rows)

@@ -24,7 +24,8 @@ HALF = ("visual",)
 """Graphs that are half precision with fp16; the others hold what the score is made of."""
 PRECISIONS = ("fp32", "fp16")
 DEFAULT_VOCABULARY = 1024
-_TEXTS = 256  # a run of the text graph
+TEXTS = 256
+"""Most texts of one run of the text graph."""
 _MOST_ERRORS = 3
 
 Shape = tuple[int, ...]
@@ -80,7 +81,7 @@ def profiles(bundle: Bundle, max_vocabulary: int) -> dict[str, Profile]:
             "group_matrix": shapes(g, c),
             "detector_matrix": shapes(c, (detector, detector, detector)),
         },
-        "text": {"tokens": shapes((1, 32, _TEXTS), (bundle.context_length,) * 3)},
+        "text": {"tokens": shapes((1, 32, TEXTS), (bundle.context_length,) * 3)},
     }
 
 
