@@ -18,6 +18,7 @@ from vl_anomaly_ros.training.losses import (  # noqa: E402
     match,
     most_specific,
     multi_positive_contrast,
+    outlier_exposure,
     segmentation_loss,
 )
 
@@ -52,6 +53,47 @@ def test_the_specific_name_is_to_beat_the_general_one() -> None:
     good, bad = torch.tensor([[5.0, 0.0]]), torch.tensor([[0.0, 5.0]])
     assert float(most_specific(good, own)) < 0.01
     assert float(most_specific(bad, own)) > 4.9
+
+
+GROUPS = torch.tensor([[1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]])  # two known classes of one group, one of its own
+
+
+def exposure(cosines: list[float], share: float) -> float:
+    one = torch.ones(1)
+    return float(outlier_exposure(torch.tensor([cosines]), GROUPS, torch.tensor(10.0), share * one, one))
+
+
+def test_outlier_exposure_is_the_cross_entropy_of_the_score() -> None:
+    shares = torch.softmax(10.0 * torch.tensor([0.5, 0.45, 0.1, 0.4]), 0)
+    score = 1.0 - float(shares[0] + shares[1])
+    assert exposure([0.5, 0.45, 0.1, 0.4], 0.0) == pytest.approx(-np.log(1.0 - score), rel=1e-5)
+    assert exposure([0.5, 0.45, 0.1, 0.4], 1.0) == pytest.approx(-np.log(score), rel=1e-5)
+    assert exposure([0.5, 0.45, 0.1, 0.4], 0.25) == pytest.approx(
+        -0.25 * np.log(score) - 0.75 * np.log(1.0 - score), rel=1e-5
+    )
+
+
+def test_outlier_exposure_asks_for_one_known_group_and_not_for_which() -> None:
+    assert exposure([0.9, 0.0, 0.0, 0.0], 0.0) == pytest.approx(exposure([0.0, 0.0, 0.9, 0.0], 0.0), abs=1e-3)
+    assert exposure([0.5, 0.0, 0.5, 0.0], 0.0) > 10 * exposure([0.5, 0.5, 0.0, 0.0], 0.0)  # between groups is doubt
+
+
+def test_outlier_exposure_stays_finite_where_the_network_is_certain() -> None:
+    for cosines in ([1.0, -1.0, -1.0, -1.0], [-1.0, -1.0, -1.0, 1.0]):
+        for share in (0.0, 1.0):
+            values = torch.tensor([cosines], requires_grad=True)
+            one = torch.ones(1)
+            loss = outlier_exposure(values, GROUPS, torch.tensor(100.0), share * one, one)
+            loss.backward()
+            assert torch.isfinite(loss)
+            assert torch.isfinite(values.grad).all()
+
+
+def test_outlier_exposure_leaves_void_cells_out() -> None:
+    cosines = torch.tensor([[0.9, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 0.9]])
+    scale, share = torch.tensor(10.0), torch.zeros(2)
+    first = outlier_exposure(cosines[:1], GROUPS, scale, share[:1], torch.ones(1))
+    torch.testing.assert_close(outlier_exposure(cosines, GROUPS, scale, share, torch.tensor([1.0, 0.0])), first)
 
 
 def test_targets_share_border_cells_and_leave_void_out() -> None:

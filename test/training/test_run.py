@@ -7,6 +7,7 @@ import argparse
 import dataclasses
 import hashlib
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,15 +23,20 @@ import small_training  # noqa: E402
 from vl_anomaly_ros.engine.bundle import FILES, load_bundle  # noqa: E402
 from vl_anomaly_ros.errors import TrainingError  # noqa: E402
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner  # noqa: E402
-from vl_anomaly_ros.model.clip import build_clip  # noqa: E402
+from vl_anomaly_ros.model.clip import build_clip, dense_features, encode_tokens  # noqa: E402
 from vl_anomaly_ros.model.segmenter import Segmenter  # noqa: E402
+from vl_anomaly_ros.text.bank import TextBankBuilder  # noqa: E402
+from vl_anomaly_ros.text.vocabulary import Vocabulary  # noqa: E402
 from vl_anomaly_ros.training import command, export_command  # noqa: E402
+from vl_anomaly_ros.training.captions import TEMPLATES  # noqa: E402
 from vl_anomaly_ros.training.clip_task import ClipTask  # noqa: E402
 from vl_anomaly_ros.training.config import PhaseConfig, TrainingConfig, load_config  # noqa: E402
-from vl_anomaly_ros.training.data import load_image_set  # noqa: E402
+from vl_anomaly_ros.training.data import Window, load_image_set, normalise  # noqa: E402
 from vl_anomaly_ros.training.loop import run_phase  # noqa: E402
 from vl_anomaly_ros.training.pipeline import Run  # noqa: E402
+from vl_anomaly_ros.training.score_loss import ScoreLoss  # noqa: E402
 from vl_anomaly_ros.training.segment_task import SegmentTask, build_aligner  # noqa: E402
+from vl_anomaly_ros.training.vocabulary import make_vocabulary  # noqa: E402
 
 
 def segment_task(run: Run, phase: PhaseConfig) -> SegmentTask:
@@ -41,6 +47,10 @@ def segment_task(run: Run, phase: PhaseConfig) -> SegmentTask:
     segmenter = Segmenter(run.config.segmenter, len(images.classes))
     aligner = build_aligner(clip, run.tokenizer, run.config)
     return SegmentTask("segment", segmenter, aligner, clip, run.tokenizer, images, ["dog"], run.config, phase)
+
+
+def bundle_norms(config: TrainingConfig) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return config.bundle.mean, config.bundle.std
 
 
 @pytest.fixture
@@ -109,6 +119,59 @@ def test_refining_clip_leaves_its_text_tower_alone(run: Run, tmp_path: Path) -> 
     changed = {key for key in start if not torch.equal(average[key], start[key])}
     assert changed
     assert all(key.startswith("visual.") for key in changed)
+
+
+def test_the_score_as_a_loss_raises_the_anomalies_above_the_rest(run: Run, tmp_path: Path) -> None:
+    config = dataclasses.replace(run.config, loss=dataclasses.replace(run.config.loss, outlier_weight=20.0))
+    phase = dataclasses.replace(config.clip_phase, steps=40, batch_size=4, learning_rate=5e-3, warmup_steps=5)
+    images = load_image_set(run.data / "clip")
+    torch.manual_seed(0)
+    clip = build_clip(config.clip, run.tokenizer.get_vocab_size())
+    task = ClipTask("refined", clip, run.tokenizer, images, config, phase, text_locked=True)
+    score = task.score
+    assert score is not None
+    # An untrained text tower says nearly the same of every word; a trained one does not.
+    score.rows = torch.nn.functional.normalize(torch.randn_like(score.rows[:1]), dim=-1).expand_as(score.rows)
+
+    def gap() -> float:
+        """Mean score of the dogs above that of everything else."""
+        clip.eval()
+        pixels = normalise(torch.from_numpy(images.images).permute(0, 3, 1, 2) / 255.0, *bundle_norms(config))
+        with torch.no_grad():
+            cells = torch.nn.functional.normalize(dense_features(clip, pixels), dim=1).flatten(2).transpose(1, 2)
+            cosines = torch.einsum("bnd,tcrd->bncrt", cells, score.rows).amax((3, 4))
+            known = ((clip.logit_scale.exp() * cosines).softmax(2) @ score.groups.T).amax(2)
+        dogs = torch.from_numpy(images.semantic[:, 2::4, 2::4] == 254).flatten(1)
+        return float((1.0 - known)[dogs].mean() - (1.0 - known)[~dogs].mean())
+
+    before = gap()
+    clip.load_state_dict(run_phase(task, phase, tmp_path, seed=1))
+    assert gap() > before + 0.2
+
+
+def test_the_score_as_a_loss_is_that_of_the_text_bank(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With every template it takes the best prompt of each class that the engine's bank would have."""
+    monkeypatch.setattr("vl_anomaly_ros.training.score_loss._TEMPLATES", len(TEMPLATES))
+    clip = build_clip(run.config.clip, run.tokenizer.get_vocab_size()).eval()
+    contents = make_vocabulary(small_training.CLASSES, ["dog"])
+    loss = ScoreLoss(clip, run.tokenizer, contents)
+    image = run.data / "clip"
+    window = Window(*(getattr(load_image_set(image), part)[0] for part in ("images", "semantic", "instances")))
+    maps = torch.randn(1, 16, 16 * 32)
+
+    def encode(texts: Sequence[str]) -> np.ndarray:
+        tokens = torch.tensor([run.tokenizer.encode(text).ids for text in texts])
+        with torch.no_grad():
+            return encode_tokens(clip, tokens).numpy()
+
+    bank = TextBankBuilder(encode, small_training.CLASSES, "{}", TEMPLATES).build(Vocabulary.from_mapping(contents))
+    cells = torch.nn.functional.normalize(maps[0].T, dim=1).numpy()
+    cosines = np.where(bank.clip_mask > 0, np.einsum("nd,crd->ncr", cells, bank.text_bank), -9.0).max(2)
+    shares = np.exp(5.0 * cosines) / np.exp(5.0 * cosines).sum(1, keepdims=True)
+    score = 1.0 - (shares @ bank.group_matrix.T).max(1)
+    share = (window.semantic == 254).reshape(16, 4, 32, 4).mean((1, 3)).ravel()
+    wanted = -(share * np.log(score) + (1.0 - share) * np.log(1.0 - score)).mean()
+    assert float(loss(maps, [window], torch.tensor(5.0), torch.Generator())) == pytest.approx(float(wanted), rel=1e-4)
 
 
 def test_held_out_categories_are_refused(run: Run, tmp_path: Path) -> None:

@@ -37,6 +37,8 @@ from vl_anomaly_ros.training.device import autocast, device_of
 from vl_anomaly_ros.training.losses import contrast_with_captions, most_specific, multi_positive_contrast
 from vl_anomaly_ros.training.parallel import world_size
 from vl_anomaly_ros.training.pasted import PASTED, with_pasted
+from vl_anomaly_ros.training.score_loss import ScoreLoss
+from vl_anomaly_ros.training.vocabulary import make_vocabulary
 
 HELD_OUT_SPLITS = ("unseen", 3)
 MIN_OBJECT_PX = 24
@@ -87,6 +89,10 @@ class ClipTask:
             [[tokenizer.encode(t.format(word)).ids for t in TEMPLATES] for word in self.words]
         ).to(self.device)  # [words, templates, L]
         self.embedded = self._embedded() if text_locked else None
+        self.score = None
+        if text_locked and config.loss.outlier_weight:
+            taught = [name for name, known in self.categories.items() if not known]
+            self.score = ScoreLoss(clip, tokenizer, make_vocabulary(images.classes, taught))
 
     def loss(self, generator: torch.Generator, *, held_out: bool = False) -> tuple[Tensor, dict[str, float]]:
         """Contrast the regions of a batch of windows with captions, true and false."""
@@ -132,6 +138,8 @@ class ClipTask:
             contrast_with_captions(point_logits, positive[n:])
             + config.loss.specific_weight * most_specific(point_logits, own[n:])
         )
+        if self.score is not None:
+            loss = loss + config.loss.outlier_weight * self.score(maps, windows, scale, generator)
         with torch.no_grad():
             right = own.gather(1, torch.cat([logits, point_logits]).argmax(1, keepdim=True)).float()[:, 0]
         return loss, {

@@ -84,6 +84,7 @@ class LossConfig:
     refinement_points: int = 256
     refinement_balanced_share: float = 0.3  # the rest of the cells as they come
     clip_texts: int = 96  # captions a step, those of the regions first
+    outlier_weight: float = 0.0  # of the score itself at every cell, in refinements: as the shipped vocabulary gives it
     false_words: str = ""  # a vocabulary whose candidates stand among CLIP's captions where they are true of nothing
 
 

@@ -13,6 +13,7 @@ from torch.nn import functional as F  # noqa: N812  (the name everyone knows)
 from vl_anomaly_ros.training.config import LossConfig
 
 _FAR = -1e4
+_LEAST_DOUBT, _LEAST_BELIEF = 1e-6, 1e-30  # of a cell, so that logarithms stay finite in float32
 
 
 def multi_positive_contrast(logits: Tensor, positive: Tensor) -> Tensor:
@@ -53,6 +54,23 @@ def most_specific(logits: Tensor, own: Tensor) -> Tensor:
     others = logits.masked_fill(own, _FAR).logsumexp(1)
     best = logits.masked_fill(~own, _FAR).amax(1)
     return F.softplus(others - best)[usable].sum() / usable.sum().clamp(min=1)
+
+
+def outlier_exposure(cosines: Tensor, groups: Tensor, scale: Tensor, share: Tensor, valid: Tensor) -> Tensor:
+    """Return the cross-entropy of the anomaly score, one minus the best known group's probability.
+
+    Which group explains a normal cell is left open, so at a border either neighbour may.
+
+    Args:
+        cosines: [N, C] of cells and the best prompt of each class, known classes and OOD prompts.
+        groups: [G, C] float, 1 where a class belongs to a known merge group.
+        scale: inverse temperature.
+        share: [N] of the cell that is anomalous, 0..1.
+        valid: [N] share of the cell that has a label.
+    """
+    known = ((scale * cosines).softmax(1) @ groups.T).amax(1).clamp(_LEAST_BELIEF, 1.0 - _LEAST_DOUBT)
+    entropy = -(share * torch.log1p(-known) + (1.0 - share) * known.log())
+    return (entropy * valid).sum() / valid.sum().clamp(min=1.0)
 
 
 class Targets(NamedTuple):
