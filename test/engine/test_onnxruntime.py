@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -15,9 +16,10 @@ from tiny_bundle import build_tiny_bundle, picture, rehash
 from vl_anomaly_ros.engine.backend import HeadSettings, VisualOutput
 from vl_anomaly_ros.engine.bundle import load_bundle
 from vl_anomaly_ros.engine.engine import Engine
-from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
+from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend, open_session
 from vl_anomaly_ros.errors import BundleError, EngineError
 from vl_anomaly_ros.text.bank import TextBank
+from vl_anomaly_ros.types import ByteArray
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +100,48 @@ def test_two_runs_give_the_same_bits(tiny_bundle: Path, bank: TextBank) -> None:
         runs.append((asdict(features), asdict(backend.head(features, bank, settings()))))
     for first, second in zip(*runs):
         assert all(np.array_equal(first[name], second[name]) for name in first)
+
+
+def noise(seed: int) -> ByteArray:
+    return np.random.default_rng(seed).integers(0, 256, (1, 32, 64, 3), np.uint8)
+
+
+def alone(folder: Path, image: ByteArray) -> dict[str, np.ndarray]:
+    """The features by a session that runs nothing else."""
+    session = open_session("visual.onnx", (folder / "visual.onnx").read_bytes(), threads=1)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, {"image": image})))
+
+
+def assert_same_bits(have: VisualOutput, want: dict[str, np.ndarray]) -> None:
+    assert set(vars(have)) == set(want)
+    for name, values in want.items():
+        np.testing.assert_array_equal(getattr(have, name), values, strict=True)
+
+
+def test_features_that_are_held_are_never_overwritten(tiny_bundle: Path, bank: TextBank) -> None:
+    """The runtime does not copy its outputs: they are its own memory, which it takes again when they are let go."""
+    backend = OnnxRuntimeBackend(load_bundle(tiny_bundle), threads=1)
+    held = [backend.visual(noise(seed)) for seed in range(5)]
+    part = backend.visual(noise(5)).clip_features[:, 1:, 2:]  # as what the engine cuts off; the whole is let go
+    for seed in range(6, 10):
+        backend.head(backend.visual(noise(seed)), bank, settings())
+    backend.close()
+    for seed, features in enumerate(held):
+        assert_same_bits(features, alone(tiny_bundle, noise(seed)))
+    np.testing.assert_array_equal(part, alone(tiny_bundle, noise(5))["clip_features"][:, 1:, 2:])
+
+
+def test_threads_get_each_their_own_features(tiny_bundle: Path) -> None:
+    backend = OnnxRuntimeBackend(load_bundle(tiny_bundle), threads=2)
+    seeds = list(range(8)) * 6
+    with ThreadPoolExecutor(4) as pool:
+        several = list(pool.map(lambda seed: backend.visual(noise(seed)), seeds))  # held until all are done
+        in_turn = pool.map(lambda seed: np.array(backend.visual(noise(seed)).pixel_embeddings), seeds)  # let go at once
+        for seed, features, pixels in zip(seeds, several, in_turn):
+            want = alone(tiny_bundle, noise(seed))
+            assert_same_bits(features, want)
+            np.testing.assert_array_equal(pixels, want["pixel_embeddings"])
 
 
 def test_long_lists_of_texts_are_encoded_in_batches(backend: OnnxRuntimeBackend) -> None:
