@@ -4,7 +4,9 @@
     ./run bench gpu [--bundle DIR] [--frames N] [--precision fp32 fp16]
 
 For each: build or load, the visual graph with its copies, the head, a changed vocabulary, pictures a second of 1, 2,
-4 and 6 cameras in turns, and how far the scores are from those of the CPU. Written to bench/results/gpu.json.
+4 and 6 cameras in turns, the GPU's memory, and how far the scores are from those of the CPU. For TensorRT also the
+bytes that a frame copies, the time of these copies alone, and what runs as a CUDA graph. Where PyTorch with CUDA is
+installed, its times of the same visual network. Written to bench/results/gpu.json.
 """
 
 from __future__ import annotations
@@ -19,14 +21,18 @@ from typing import Any
 
 import numpy as np
 
+from bench.gpu_parts.copies import copies_of
+from bench.gpu_parts.pytorch import pytorch_rows
 from bench.report import percentiles, write_result
 from vl_anomaly_ros.config import EngineConfig
 from vl_anomaly_ros.console import note, say
 from vl_anomaly_ros.engine.backend import Backend
 from vl_anomaly_ros.engine.bundle import Bundle, default_bundle, load_bundle
-from vl_anomaly_ros.engine.choice import ORDER, choose_backend, obstacle
+from vl_anomaly_ros.engine.choice import ORDER, choose_engine, obstacle
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
+from vl_anomaly_ros.engine.tensorrt.backend import TensorRtBackend
+from vl_anomaly_ros.engine.tensorrt.device import Device
 from vl_anomaly_ros.errors import EngineError
 from vl_anomaly_ros.types import ByteArray
 
@@ -52,7 +58,14 @@ def main() -> None:
         for precision in args.precision if name.startswith("tensorrt") else ["fp32"]:
             note(f"{name}, {precision}")
             rows.append(_row(name, precision, bundle, picture, reference, args.frames))
-    result = {"bundle": bundle.name, "bundle_sha256": bundle.sha256, "frames": args.frames, "backends": rows}
+    note("PyTorch")
+    result = {
+        "bundle": bundle.name,
+        "bundle_sha256": bundle.sha256,
+        "frames": args.frames,
+        "backends": rows,
+        "pytorch": pytorch_rows(bundle, picture, args.frames),
+    }
     say(json.dumps(result, indent=2))
     say(f"kept in {write_result('gpu', result)}")
 
@@ -63,16 +76,23 @@ def _row(
     row: dict[str, Any] = {"backend": name, "precision": precision}
     if missing := obstacle(name):
         return {**row, "not_used": missing}
+    free = _free_bytes()
     began = perf_counter()
     try:
-        backend = choose_backend(bundle, EngineConfig(backend=name, precision=precision))
+        engine = choose_engine(bundle, EngineConfig(backend=name, precision=precision))
     except EngineError as error:
         return {**row, "not_used": str(error)}
     row["ready_s"] = round(perf_counter() - began, 2)  # an engine that is built for the first time, or found
-    engine = Engine(bundle, backend)
+    backend = engine.backend
     score = engine.run(picture).score
     row |= {"device": backend.device, "score_largest_difference": float(np.abs(score - reference).max())}
     row |= _times(backend, engine, picture, frames)
+    if (left := _free_bytes()) is not None and free is not None:
+        row["gpu_memory_bytes"] = free - left  # of all that is on this GPU; what other processes take is in it
+    if isinstance(backend, TensorRtBackend):
+        row["cuda_graphs"] = backend.replayed
+        row["features_copied_each_frame"] = sorted(engine.run(picture).features.at_hand())
+        row["copies"] = copies_of(lambda: engine.run(picture), row["engine"]["median_ms"])
     row["pictures_per_s"] = {cameras: _rate(engine, picture, cameras, frames) for cameras in CAMERAS}
     vocabulary = bundle.vocabulary
     began = perf_counter()
@@ -101,6 +121,15 @@ def _times(backend: Backend, engine: Engine, picture: ByteArray, frames: int) ->
             for times, i in ((visual, 0), (head, 1), (whole, 2)):
                 times.append(1e3 * (at[i + 1] - at[i]))
     return {"visual": percentiles(visual), "head": percentiles(head), "engine": percentiles(whole)}
+
+
+def _free_bytes() -> int | None:
+    """Of the GPU, its context already taken; None where `cuda-python` is missing."""
+    try:
+        with Device() as device:
+            return device.memory()[0]
+    except EngineError:
+        return None
 
 
 def _rate(engine: Engine, picture: ByteArray, cameras: int, frames: int) -> float:

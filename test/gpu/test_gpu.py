@@ -11,9 +11,11 @@ import pytest
 from vl_anomaly_ros.config import EngineConfig
 from vl_anomaly_ros.engine.backend import Backend
 from vl_anomaly_ros.engine.bundle import default_bundle
-from vl_anomaly_ros.engine.choice import MOST_DIFFERENCE, ORDER, choose_backend, obstacle
+from vl_anomaly_ros.engine.choice import MOST_DIFFERENCE, ORDER, choose_engine, obstacle
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.engine.onnxruntime import OnnxRuntimeBackend
+from vl_anomaly_ros.engine.tensorrt.backend import TensorRtBackend
+from vl_anomaly_ros.errors import EngineError
 
 GPU_BACKENDS = [name for name in ORDER if name != "onnxruntime"]
 CASES = [
@@ -31,7 +33,7 @@ def backend(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         pytest.skip(missing)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp()))
-        made = choose_backend(default_bundle(), EngineConfig(backend=name, precision=precision))
+        made = choose_engine(default_bundle(), EngineConfig(backend=name, precision=precision)).backend
     yield made
     made.close()
 
@@ -49,6 +51,47 @@ def test_scores_are_those_of_the_cpu(backend: Backend) -> None:
         a, b = ours.run(picture(seed)), reference.run(picture(seed))
         assert np.abs(a.score - b.score).max() <= MOST_DIFFERENCE[backend.precision]
         assert (a.class_map == b.class_map).mean() > 0.98
+
+
+@pytest.fixture
+def tensorrt(backend: Backend) -> TensorRtBackend:
+    if not isinstance(backend, TensorRtBackend):
+        pytest.skip("of TensorRT alone")
+    return backend
+
+
+def test_only_what_is_needed_comes_back_and_the_rest_can_be_had(tensorrt: TensorRtBackend) -> None:
+    """The kernel that looks for NaN runs on this GPU, or every feature would be at hand."""
+    bundle = default_bundle()
+    features = Engine(bundle, tensorrt).run(picture(1)).features
+    assert set(features.at_hand()) == {"clip_features"}
+    reference = Engine(bundle, OnnxRuntimeBackend(bundle)).run(picture(1)).features
+    for name, wanted in vars(reference).items():
+        gap = np.abs(getattr(features, name) - wanted).max() / np.abs(wanted).max()
+        assert gap < {"fp32": 0.01, "fp16": 0.2}[tensorrt.precision], name
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_features_that_are_not_finite_are_found_on_the_gpu(tensorrt: TensorRtBackend, value: float) -> None:
+    engine = Engine(default_bundle(), tensorrt)
+    for name, buffer in tensorrt._on_gpu.items():
+        good = tensorrt._visual.get(name)[name]
+        good.reshape(-1)[good.size // 3] = value
+        engine.run(picture(1))
+        tensorrt._visual_again(name, good)
+        assert tensorrt._finite is not None
+        tensorrt._finite.begin({name: buffer})
+        tensorrt._visual.get(name)  # waits
+        with pytest.raises(EngineError, match=name):
+            tensorrt._finite.check()
+
+
+def test_both_networks_run_as_cuda_graphs(tensorrt: TensorRtBackend) -> None:
+    """Where a library cannot, this fails, and the log says why: slower, but no wrong result."""
+    engine = Engine(default_bundle(), tensorrt)
+    for seed in range(3):
+        engine.run(picture(seed))
+    assert tensorrt.replayed == ["visual", "head"]
 
 
 def test_a_thousand_frames_say_the_same(backend: Backend) -> None:

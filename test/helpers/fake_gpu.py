@@ -1,99 +1,54 @@
 # SPDX-License-Identifier: Apache-2.0
-# ruff: noqa: N802, N815, ARG005  (names and arguments are those of the libraries)
-"""A GPU and a TensorRT that are none: memory of the host under false addresses' names, and ONNX Runtime for an engine.
+# ruff: noqa: ARG005  (arguments are those of the libraries)
+"""A TensorRT that is none, on a GPU that is none: ONNX Runtime for an engine.
 
-Calls and results have the signatures of cuda-python 13.4 and TensorRT-RTX 1.7. It shows that the right bytes are at the
+Calls and results have the signatures of TensorRT-RTX 1.7. It shows that the right bytes are at the
 right place when an engine runs; it says nothing about what a GPU computes or how fast.
 """
 
 from __future__ import annotations
 
 import ctypes
-import enum
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import onnxruntime as ort
+from fake_cuda import RECORDING
+
+from vl_anomaly_ros.engine.bundle import Bundle
+from vl_anomaly_ros.engine.tensorrt.backend import TensorRtBackend
+from vl_anomaly_ros.engine.tensorrt.build import BuildSettings
+from vl_anomaly_ros.engine.tensorrt.library import load_library
 
 
-class Code(enum.IntEnum):
-    """Of `cudaError_t`."""
+class FakeConfig:
+    """`IBuilderConfig`; a timing cache is its bytes."""
 
-    cudaSuccess = 0
-    cudaErrorMemoryAllocation = 2
-    cudaErrorNoDevice = 100
-    cudaErrorIllegalAddress = 700
+    def __init__(self) -> None:
+        self.progress_monitor: Any = None
+        self.num_compute_capabilities = 0
+        self.timings: bytes | None = None
+        self.takes_timings = True
 
+    def set_compute_capability(self, capability: Any, index: int) -> None:
+        pass
 
-class FakeRuntime:
-    """`cuda.bindings.runtime`."""
+    def add_optimization_profile(self, profile: Any) -> None:
+        pass
 
-    cudaDeviceAttr = SimpleNamespace(cudaDevAttrComputeCapabilityMajor=75, cudaDevAttrComputeCapabilityMinor=76)
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
+    def create_timing_cache(self, serialized: bytes) -> bytes:
+        return serialized
 
-    def __init__(self, devices: int = 1, memory: int = 1 << 32) -> None:
-        self.devices, self.memory = devices, memory
-        self.held: dict[int, Any] = {}
-        self.copied: list[tuple[int, int]] = []  # kind, bytes
-        self.streams = 0
-        self.fails: dict[str, Code] = {}
+    def set_timing_cache(self, cache: bytes, ignore_mismatch: bool) -> bool:
+        assert not ignore_mismatch
+        if self.takes_timings:
+            self.timings = cache
+        return self.takes_timings
 
-    def _code(self, name: str) -> Code:
-        return self.fails.get(name, Code.cudaSuccess)
-
-    def cudaGetDeviceCount(self) -> tuple[Code, int]:
-        return (Code.cudaSuccess if self.devices else Code.cudaErrorNoDevice), self.devices
-
-    def cudaDeviceGetAttribute(self, which: int, device: int) -> tuple[Code, int]:
-        assert device == 0
-        return Code.cudaSuccess, {75: 8, 76: 9}[which]
-
-    def cudaGetDeviceProperties(self, device: int) -> tuple[Code, Any]:
-        assert device == 0
-        return Code.cudaSuccess, SimpleNamespace(name=b"Fake GPU\0\0")
-
-    def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Code, int]:
-        assert flags == 1
-        self.streams += 1
-        return Code.cudaSuccess, 77
-
-    def cudaStreamDestroy(self, stream: int) -> tuple[Code]:
-        assert stream == 77
-        self.streams -= 1
-        return (Code.cudaSuccess,)
-
-    def cudaStreamSynchronize(self, stream: int) -> tuple[Code]:
-        assert stream == 77
-        return (self._code("cudaStreamSynchronize"),)
-
-    def cudaMalloc(self, size: int) -> tuple[Code, int]:
-        self.memory -= size
-        if self.memory < 0:
-            return Code.cudaErrorMemoryAllocation, 0
-        return Code.cudaSuccess, self._take(size)
-
-    def cudaHostAlloc(self, size: int, flags: int) -> tuple[Code, int]:
-        assert flags == 0
-        return Code.cudaSuccess, self._take(size)
-
-    def cudaFree(self, pointer: int) -> tuple[Code]:
-        del self.held[pointer]
-        return (Code.cudaSuccess,)
-
-    cudaFreeHost = cudaFree
-
-    def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: int, stream: int) -> tuple[Code]:
-        assert stream == 77
-        self.copied.append((kind, size))
-        ctypes.memmove(to, source, size)
-        return (self._code("cudaMemcpyAsync"),)
-
-    def _take(self, size: int) -> int:
-        memory = np.zeros(size, np.uint8)
-        pointer = int(memory.ctypes.data)
-        self.held[pointer] = memory
-        return pointer
+    def get_timing_cache(self) -> Any:
+        return None if self.timings is None else SimpleNamespace(serialize=lambda: self.timings)
 
 
 class FakeBuilder:
@@ -106,12 +61,8 @@ class FakeBuilder:
         assert flags == STRONGLY_TYPED[0]
         return SimpleNamespace(content=b"")
 
-    def create_builder_config(self) -> Any:
-        return SimpleNamespace(
-            profile={}, progress_monitor=None, num_compute_capabilities=0,
-            set_compute_capability=lambda capability, index: None,
-            add_optimization_profile=lambda profile: profile,
-        )  # fmt: skip
+    def create_builder_config(self) -> FakeConfig:
+        return FakeConfig()
 
     def create_optimization_profile(self) -> Any:
         return SimpleNamespace(set_shape=lambda name, least, usual, most: PROFILE.__setitem__(name, most))
@@ -121,6 +72,8 @@ class FakeBuilder:
             config.progress_monitor.phase_start("building", None, 2)
             config.progress_monitor.step_complete("building", 0)
             config.progress_monitor.phase_finish("building")
+        if config.timings is not None:
+            config.timings += b"."  # as long as engines were built with it
         return network.content or None
 
 
@@ -156,6 +109,9 @@ class FakeEngine:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.addresses: dict[str, int] = {}
         self.refuses = False
+        self.refuses_recording = self.records_nothing = False
+        self.outputs: dict[str, Callable[[Any], Any]] = {}  # what a test makes of an output, by name
+        self.runs = 0
 
     @property
     def num_io_tensors(self) -> int:
@@ -195,13 +151,20 @@ class FakeEngine:
 
     def _execute(self, stream: int) -> bool:
         assert stream == 77
-        if self.refuses:
+        if self.refuses or (RECORDING and self.refuses_recording):
             return False
+        if not RECORDING:
+            self._run()
+        elif not self.records_nothing:
+            RECORDING[-1].append(self._run)
+        return True
+
+    def _run(self) -> None:
+        self.runs += 1
         inputs = {name: self._at(name, self.shapes[name]) for name in self.is_input}
         names = [name for name in self.nodes if name not in self.is_input]
         for name, value in zip(names, self.session.run(names, inputs)):
-            self._at(name, value.shape)[...] = value
-        return True
+            self._at(name, value.shape)[...] = self.outputs.get(name, lambda value: value)(value)
 
     def _at(self, name: str, shape: tuple[int, ...]) -> Any:
         dtype = np.dtype(DTYPES[str(self.nodes[name].type)])
@@ -248,3 +211,8 @@ def fake_tensorrt() -> Any:
         ILogger=FakeLogger, IProgressMonitor=FakeMonitor, nptype=DTYPES.__getitem__,
         TensorIOMode=SimpleNamespace(INPUT="input"), NetworkDefinitionCreationFlag=SimpleNamespace(STRONGLY_TYPED=1),
     )  # fmt: skip
+
+
+def make_backend(bundle: Bundle) -> TensorRtBackend:
+    """A backend of the module `tensorrt`, which a test has put where it is looked for."""
+    return TensorRtBackend(bundle, load_library("tensorrt"), BuildSettings(max_vocabulary=64))

@@ -15,7 +15,9 @@ pytest.importorskip("diagnostic_msgs.msg", reason="ROS messages are not installe
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from vl_anomaly_ros.config import Config, with_values
+from vl_anomaly_ros.engine.progress import Step
 from vl_anomaly_ros.node.diagnostics import CameraFacts, EngineFacts, statuses
+from vl_anomaly_ros.node.starting import Start
 from vl_anomaly_ros.node.statistics import Statistics
 from vl_anomaly_ros.types import CameraCalibration
 
@@ -49,7 +51,7 @@ def healthy() -> Statistics:
 def test_all_is_well() -> None:
     found = judged(Config(), healthy(), time_jumps=2)
     assert [(name, s.level, s.message) for name, s in found.items()] == [
-        ("engine", OK, "ok"),
+        ("engine", OK, "ready: onnxruntime-cpu, fp32 on cpu, loaded in 0.0 s"),
         ("front input", OK, "ok"),
         ("front processing", OK, "ok"),
         ("front sync", OK, "ok"),
@@ -81,6 +83,55 @@ def test_an_engine_that_is_loaded_anew_is_an_error_by_name() -> None:
     assert (status.level, values(status)["degraded"]) == (ERROR, "engine_rebuilding")
     assert status.message == "degraded (engine_rebuilding): it has not answered for 5 s"
     assert values(status)["rebuilds"] == "2"
+
+
+BUILDING = Start(100.0, Step("tensorrt", "tactics", "visual", 3, 12), 131.5, built=True)
+
+
+def test_an_engine_that_is_started_says_what_it_is_at() -> None:
+    engine = EngineFacts("none", "auto", "fp16", "none", "", 0.0, 0, start=BUILDING, now_s=134.0)
+    status = judged(Config(), None, engine=engine)["engine"]
+    assert (status.level, values(status)["degraded"]) == (WARN, "engine_starting")
+    words = "tensorrt: building the engine of visual.onnx: tactics, step 3 of 12, for 34 s"
+    assert status.message == f"degraded (engine_starting): {words}"
+    wanted = {"starting_s": "34.0", "trying": "tensorrt", "graph": "visual", "phase": "tactics", "step": "3 of 12"}
+    assert {**wanted, "step_s": "2.5", "backend": "auto", "precision": "fp16"}.items() <= values(status).items()
+
+
+def test_one_that_has_said_nothing_yet_or_is_in_no_build_is_starting_too() -> None:
+    for start, words, graph in (
+        (Start(100.0), "starting, for 5 s", None),
+        (Start(100.0, Step("tensorrt", "warming up"), 101.0), "tensorrt: warming up, for 5 s", "none"),
+    ):
+        engine = dataclasses.replace(FACTS, start=start, now_s=105.0)
+        status = judged(Config(), None, engine=engine)["engine"]
+        assert (status.level, status.message) == (WARN, f"degraded (engine_starting): {words}")
+        assert values(status).get("graph") == graph
+
+
+def test_an_engine_that_is_built_anew_says_why_and_what_it_is_at() -> None:
+    engine = dataclasses.replace(FACTS, rebuilding="NaN", start=BUILDING, now_s=134.0)
+    status = judged(Config(), healthy(), engine=engine)["engine"]
+    assert (status.level, values(status)["degraded"], values(status)["step"]) == (ERROR, "engine_rebuilding", "3 of 12")
+    assert status.message.startswith("degraded (engine_rebuilding): NaN; now tensorrt: building")
+
+
+def test_an_engine_that_is_refused_is_an_error_with_its_reason() -> None:
+    engine = dataclasses.replace(FACTS, refused="tensorrt: expected a GPU", start=BUILDING, now_s=134.0)
+    status = judged(Config(), None, engine=engine)["engine"]
+    assert (status.level, values(status)["degraded"]) == (ERROR, "engine_refused")
+    assert status.message == "degraded (engine_refused): tensorrt: expected a GPU"
+
+
+@pytest.mark.parametrize(
+    ("backend", "built", "origin"),
+    [("tensorrt", True, "built"), ("tensorrt-rtx", False, "found"), ("onnxruntime-cuda", False, "loaded")],
+)
+def test_an_engine_that_is_ready_says_where_it_came_from(backend: str, built: bool, origin: str) -> None:
+    engine = EngineFacts("x/tiny", backend, "fp16", "Orin", "ab" * 32, 92_400.0, 0, built=built)
+    status = judged(Config(), healthy(), engine=engine)["engine"]
+    assert (status.level, status.message) == (OK, f"ready: {backend}, fp16 on Orin, {origin} in 92.4 s")
+    assert values(status)["origin"] == origin
 
 
 def test_no_image_is_an_error_also_before_the_first() -> None:

@@ -20,6 +20,9 @@ from vl_anomaly_ros.types import ByteArray, FloatArray, IntArray
 class VisualOutput:
     """Outputs of visual.onnx, float32. Q queries, K detector classes, D embedding size, (h, w) a quarter of the input.
 
+    A backend may hand out one that fetches some of them only when they are asked for. Until the next image it can; then
+    asking for what was not fetched raises `EngineError`.
+
     Attributes:
         mask_logits: (Q, h, w).
         class_logits: (Q, K + 1), the last for no object.
@@ -33,6 +36,10 @@ class VisualOutput:
     mask_embeddings: FloatArray
     pixel_embeddings: FloatArray
     clip_features: FloatArray
+
+    def at_hand(self) -> dict[str, FloatArray]:
+        """Those that lie on the host now, by name; nothing is fetched."""
+        return dict(vars(self))
 
 
 @dataclass(frozen=True)
@@ -86,7 +93,11 @@ class Backend(Protocol):
         """Where it runs, such as "cpu"."""
 
     def visual(self, image: ByteArray) -> VisualOutput:
-        """Features of a (1, H, W, 3) uint8 RGB network input."""
+        """Features of a (1, H, W, 3) uint8 RGB network input.
+
+        `clip_features` is at hand. What is not at hand has been looked through for NaN and infinity, which raise
+        `EngineError`: the head need not show them.
+        """
 
     def head(self, features: VisualOutput, bank: TextBank, settings: HeadSettings) -> HeadOutput:
         """Scores of features against a text bank."""
@@ -102,20 +113,25 @@ class Backend(Protocol):
 
 
 def check_finite(outputs: VisualOutput | HeadOutput) -> None:
-    """Raise `EngineError` if an output holds NaN or infinity: it must not pass as "no anomaly"."""
+    """Raise `EngineError` if an output that is at hand holds NaN or infinity: it must not pass as "no anomaly"."""
     numbers = {name: values for name, values in vars(outputs).items() if values.dtype.kind == "f"}
     strange = _first_strange(tuple(np.ascontiguousarray(values).reshape(-1) for values in numbers.values()))
     if strange >= 0:
-        raise EngineError(
-            f"{list(numbers)[strange]}: expected finite numbers from the network, got NaN or infinity; "
-            "check the image, and the bundle's precision on this device"
-        )
+        raise not_finite(list(numbers)[strange])
+
+
+def not_finite(name: str) -> EngineError:
+    """What is raised where the output `name` holds NaN or infinity."""
+    return EngineError(
+        f"{name}: expected finite numbers from the network, got NaN or infinity; "
+        "check the image, and the bundle's precision on this device"
+    )
 
 
 _ARRAY = view(numba.float32, 1)
 
 
-@kernel(*(numba.int64(numba.types.UniTuple(_ARRAY, count)) for count in (2, 5)), long=True)
+@kernel(*(numba.int64(numba.types.UniTuple(_ARRAY, count)) for count in (1, 2, 5)), long=True)
 def _first_strange(arrays: tuple[FloatArray, ...]) -> int:
     """Number of the first array that holds NaN or infinity; -1 where none does."""
     for number in range(len(arrays)):

@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from vl_anomaly_ros.config import EngineConfig, MethodConfig
 from vl_anomaly_ros.engine.backend import Backend, HeadOutput, VisualOutput, check_finite
 from vl_anomaly_ros.engine.bundle import MASK_STRIDE, Bundle, default_bundle, load_bundle
 from vl_anomaly_ros.engine.preprocess import Letterbox
+from vl_anomaly_ros.engine.progress import Report
 from vl_anomaly_ros.engine.terms import BankTerms, Terms, bank_with, terms_of
 from vl_anomaly_ros.errors import DataError, EngineError, VlAnomalyError
 from vl_anomaly_ros.text.bank import TextBank, TextBankBuilder, extended
@@ -45,7 +46,8 @@ class Scores:
         lexicon: the vocabulary that was used.
         terms: of the score.
         letterbox: how the image lies in the network's input.
-        features: what the head was given, padding included.
+        features: what the head was given, padding included; what of it is not at hand can be had before the next
+            image is run.
     """
 
     score: FloatArray
@@ -84,21 +86,26 @@ class Engine:
         self._changing = threading.Lock()
         self._lexicon = Lexicon(bundle.vocabulary, self._banks.build(bundle.vocabulary), 0)
         self._last_bank = self._lexicon.bank, BankTerms(), self._lexicon.bank
-        # The first run allocates; it also proves shapes and numbers before a vehicle depends on them.
-        self.run(np.full((bundle.input_height, bundle.input_width, 3), 127, np.uint8))
+        # The first run allocates; it also proves all shapes and numbers before a vehicle depends on them.
+        features = self.run(np.full((bundle.input_height, bundle.input_width, 3), 127, np.uint8)).features
+        self._check_features(VisualOutput(**{item.name: getattr(features, item.name) for item in fields(features)}))
         logger.info("engine %s ready, bundle %s", self.name, bundle.sha256[:12])
 
-    @classmethod
-    def from_config(cls, config: EngineConfig) -> Engine:
+    @staticmethod
+    def from_config(config: EngineConfig, report: Report | None = None) -> Engine:
         """The engine that the settings describe.
 
+        Args:
+            config: which bundle, backend, precision and threads.
+            report: called at each step: an engine for a GPU that has to be built may take minutes.
+
         Raises:
-            BundleError, EngineError: as the class.
+            BundleError, EngineError: as `choose_engine`.
         """
-        from vl_anomaly_ros.engine.choice import choose_backend
+        from vl_anomaly_ros.engine.choice import choose_engine
 
         bundle = load_bundle(config.bundle) if config.bundle else default_bundle()
-        return cls(bundle, choose_backend(bundle, config))
+        return choose_engine(bundle, config, report)
 
     @property
     def name(self) -> str:
@@ -220,13 +227,19 @@ class Engine:
         return bank
 
     def _check_features(self, features: VisualOutput) -> None:
+        """Shapes and numbers of what is at hand; the backend answers for the numbers of the rest, see `Backend`."""
+        at_hand = features.at_hand()
         height, width = self.bundle.input_height // MASK_STRIDE, self.bundle.input_width // MASK_STRIDE
-        size, queries = self.bundle.embedding_size, len(features.mask_logits)
-        _check("mask_logits", features.mask_logits, (None, height, width), np.float32)
-        _check("class_logits", features.class_logits, (queries, len(self.bundle.detector_classes) + 1), np.float32)
-        _check("mask_embeddings", features.mask_embeddings, (queries, size), np.float32)
-        _check("pixel_embeddings", features.pixel_embeddings, (size, height, width), np.float32)
-        _check("clip_features", features.clip_features, (size, None, None), np.float32)
+        size, queries = self.bundle.embedding_size, len(at_hand["mask_logits"]) if "mask_logits" in at_hand else None
+        shapes: dict[str, tuple[int | None, ...]] = {
+            "mask_logits": (None, height, width),
+            "class_logits": (queries, len(self.bundle.detector_classes) + 1),
+            "mask_embeddings": (queries, size),
+            "pixel_embeddings": (size, height, width),
+            "clip_features": (size, None, None),
+        }
+        for name, value in at_hand.items():
+            _check(name, value, shapes[name], np.float32)
         check_finite(features)
 
     def _check_output(self, output: HeadOutput, known: int) -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from time import monotonic
 
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
-from vl_anomaly_ros.config import Config
+from vl_anomaly_ros.config import Config, EngineConfig
+from vl_anomaly_ros.node.keeper import EngineKeeper
+from vl_anomaly_ros.node.starting import EngineStart, Start
 from vl_anomaly_ros.node.statistics import Snapshot
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
@@ -16,11 +19,16 @@ OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.E
 
 @dataclass(frozen=True)
 class EngineFacts:
-    """What is really in use, and how it fares.
+    """What is really in use, and how it fares; before there is one, what is asked for.
 
     Attributes:
+        warm_up_ms: how long the start took.
+        built: whether it was built at the start.
         rebuilding: why it is loaded anew; empty while it works.
         rebuilds: how often it was.
+        start: how far an engine is that is being started.
+        refused: why there is none after all.
+        now_s: monotonic clock.
     """
 
     name: str
@@ -30,8 +38,45 @@ class EngineFacts:
     bundle_sha256: str
     warm_up_ms: float
     vocabulary_revision: int
+    built: bool = False
     rebuilding: str = ""
     rebuilds: int = 0
+    start: Start | None = None
+    refused: str = ""
+    now_s: float = 0.0
+
+
+def engine_facts(config: EngineConfig, keeper: EngineKeeper | None, start: EngineStart, refused: str) -> EngineFacts:
+    """The facts of this moment.
+
+    Args:
+        config: what is asked for.
+        keeper: of the engine; None while the node is being configured.
+        start: of the engine, the first time or anew.
+        refused: why the node cannot be configured.
+    """
+    now_s = monotonic()
+    if keeper is None:
+        begun = start.now or Start(start.begun_s)
+        return EngineFacts(
+            "none", config.backend, config.precision, "none", "", 0.0, 0, start=begun, refused=refused, now_s=now_s
+        )
+    pipeline = keeper.latest
+    backend = pipeline.engine.backend
+    return EngineFacts(
+        name=pipeline.engine_name,
+        backend=backend.name,
+        precision=backend.precision,
+        device=backend.device,
+        bundle_sha256=pipeline.bundle.sha256,
+        warm_up_ms=keeper.load_s * 1e3,
+        vocabulary_revision=pipeline.vocabulary_revision,
+        built=start.built,
+        rebuilding=keeper.why,
+        rebuilds=keeper.rebuilds,
+        start=start.now,
+        now_s=now_s,
+    )
 
 
 @dataclass(frozen=True)
@@ -88,20 +133,50 @@ def _named(node_name: str, name: str, hardware: str, status: DiagnosticStatus) -
 
 
 def _engine(facts: EngineFacts) -> DiagnosticStatus:
-    found = [_Finding(ERROR, "engine_rebuilding", facts.rebuilding)] if facts.rebuilding else []
-    return _status(
-        found,
-        {
-            "engine": facts.name,
-            "backend": facts.backend,
-            "precision": facts.precision,
-            "device": facts.device,
-            "bundle_sha256": facts.bundle_sha256,
-            "warm_up_ms": f"{facts.warm_up_ms:.0f}",
-            "vocabulary_revision": facts.vocabulary_revision,
-            "rebuilds": facts.rebuilds,
-        },
-    )
+    values = {
+        "engine": facts.name,
+        "backend": facts.backend,
+        "precision": facts.precision,
+        "device": facts.device,
+        "bundle_sha256": facts.bundle_sha256,
+        "origin": _origin(facts),
+        "warm_up_ms": f"{facts.warm_up_ms:.0f}",
+        "vocabulary_revision": facts.vocabulary_revision,
+        "rebuilds": facts.rebuilds,
+    }
+    found = []
+    start = "" if facts.start is None else _start(facts.start, facts.now_s)
+    if facts.refused:
+        found.append(_Finding(ERROR, "engine_refused", facts.refused))
+    elif facts.rebuilding:
+        found.append(_Finding(ERROR, "engine_rebuilding", "; now ".join(filter(None, [facts.rebuilding, start]))))
+    elif start:
+        found.append(_Finding(WARN, "engine_starting", start))
+    if facts.start is not None and not facts.refused:
+        values |= _start_values(facts.start, facts.now_s)
+    took = f"{values['origin']} in {facts.warm_up_ms * 1e-3:.1f} s"
+    return _status(found, values, f"ready: {facts.backend}, {facts.precision} on {facts.device}, {took}")
+
+
+def _origin(facts: EngineFacts) -> str:
+    """Only TensorRT's engines are built; they, and what others load, are found at the next start."""
+    if facts.built:
+        return "built"
+    return "found" if facts.backend.startswith("tensorrt") else "loaded"
+
+
+def _start(start: Start, now_s: float) -> str:
+    return f"{start.step or 'starting'}, for {now_s - start.since_s:.0f} s"
+
+
+def _start_values(start: Start, now_s: float) -> dict[str, object]:
+    """What an engine that starts is at, in single values."""
+    values: dict[str, object] = {"starting_s": f"{now_s - start.since_s:.1f}"}
+    if step := start.step:
+        values |= {"trying": step.backend, "graph": step.graph or "none", "phase": step.phase}
+        values |= {"step": f"{step.done} of {step.total}" if step.total else "none"}
+        values |= {"step_s": f"{now_s - start.step_since_s:.1f}"}
+    return values
 
 
 def _input(config: Config, facts: CameraFacts, *, enabled: bool) -> DiagnosticStatus:
@@ -170,11 +245,11 @@ def _inactive() -> DiagnosticStatus:
     return DiagnosticStatus(level=OK, message="inactive")
 
 
-def _status(found: list[_Finding], values: Mapping[str, object]) -> DiagnosticStatus:
-    """A status of the worst level found, which names every degraded mode and says what was found."""
+def _status(found: list[_Finding], values: Mapping[str, object], fine: str = "ok") -> DiagnosticStatus:
+    """A status of the worst level found, which names every degraded mode and says what was found, or `fine`."""
     shown = {"degraded": ", ".join(finding.mode for finding in found) or "no", **values}
     words = dict.fromkeys(finding.words for finding in found)
-    message = f"degraded ({shown['degraded']}): {'; '.join(words)}" if found else "ok"
+    message = f"degraded ({shown['degraded']}): {'; '.join(words)}" if found else fine
     return DiagnosticStatus(
         level=max((finding.level for finding in found), default=OK),
         message=message,

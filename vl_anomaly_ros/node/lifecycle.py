@@ -21,7 +21,7 @@ from rclpy.timer import Timer
 from vl_anomaly_ros.config import Config, EngineConfig
 from vl_anomaly_ros.engine.engine import Engine
 from vl_anomaly_ros.errors import VlAnomalyError
-from vl_anomaly_ros.node.diagnostics import CameraFacts, EngineFacts, statuses
+from vl_anomaly_ros.node.diagnostics import CameraFacts, engine_facts, statuses
 from vl_anomaly_ros.node.inputs import Arrived, CameraInputs
 from vl_anomaly_ros.node.keeper import EngineKeeper
 from vl_anomaly_ros.node.panorama import Panorama
@@ -29,6 +29,7 @@ from vl_anomaly_ros.node.parameters import changed_config, declare_parameters, r
 from vl_anomaly_ros.node.points_input import PointsInput
 from vl_anomaly_ros.node.publishers import CameraOutputs, Publishers
 from vl_anomaly_ros.node.services import Services
+from vl_anomaly_ros.node.starting import EngineStart, in_another_thread
 from vl_anomaly_ros.node.statistics import Statistics
 from vl_anomaly_ros.node.transforms import TransformBuffer
 from vl_anomaly_ros.node.worker import Camera, Worker
@@ -36,6 +37,9 @@ from vl_anomaly_ros.pipeline import Pipeline
 
 FORWARD_JUMP_S = 60.0
 """Time that jumps ahead by more has another meaning: what was received belongs to another time."""
+
+STARTING_PERIOD_S = 1.0
+"""So often at least the diagnostics say what an engine is at that is being started."""
 
 GOODBYE_S = 2.0
 """So long a node that is shut down waits for the image in work: launch files kill after 5 s."""
@@ -65,7 +69,8 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
 
     Args:
         name: of the node.
-        make_engine: makes the engine that `engine.*` describes.
+        make_engine: makes the engine that `engine.*` describes; None: `Engine.from_config`, whose steps are then
+            told in the diagnostics.
         arguments: of `rclpy.lifecycle.LifecycleNode`.
     """
 
@@ -73,7 +78,7 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
         self,
         name: str = "vl_anomaly",
         *,
-        make_engine: Callable[[EngineConfig], Engine] = Engine.from_config,
+        make_engine: Callable[[EngineConfig], Engine] | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__(name, **arguments)
@@ -81,6 +86,7 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
         self.keeper: EngineKeeper | None = None
         self.worker: Worker | None = None
         self._make_engine = make_engine
+        self._start = EngineStart(make_engine)
         self._publishers_of_frames: Publishers | None = None
         self._transforms: TransformBuffer | None = None
         self._panorama: Panorama | None = None
@@ -107,7 +113,7 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
         del state
         self.config = config = read_config(self)
         started = perf_counter()
-        pipeline = Pipeline(config, self._make_engine)
+        pipeline = self._load(config)
         self.keeper = EngineKeeper(pipeline, self.get_logger(), perf_counter() - started)
         self._publishers_of_frames = Publishers(self, config.node.cameras)
         self._transforms = TransformBuffer(self, config.sync.tf_cache_s)
@@ -120,7 +126,18 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
             f"configured: {pipeline.engine_name}, {backend.precision} on {backend.device}, "
             f"bundle {pipeline.bundle.sha256[:12]}, cameras {', '.join(config.node.cameras)}"
         )
+        self._publish_diagnostics()
         return TransitionCallbackReturn.SUCCESS
+
+    def _load(self, config: Config) -> Pipeline:
+        """The pipeline. While it is made the executor's timers stand still: the diagnostics are published from here."""
+        self._start = EngineStart(self._make_engine)
+        period_s = min(config.node.diagnostics_period_s, STARTING_PERIOD_S)
+        try:
+            return in_another_thread(partial(Pipeline, config, self._start), self._publish_diagnostics, period_s)
+        except Exception as error:
+            self._publish_diagnostics(refused=str(error) or type(error).__name__)
+            raise
 
     @_logged
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -232,23 +249,9 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
             if part is not None:
                 part.clear()
 
-    def _publish_diagnostics(self) -> None:
-        keeper = self.keeper
-        if keeper is None:
-            return
-        now_s, pipeline, worker = monotonic(), keeper.latest, self.worker
-        backend = pipeline.engine.backend
-        engine = EngineFacts(
-            name=pipeline.engine_name,
-            backend=backend.name,
-            precision=backend.precision,
-            device=backend.device,
-            bundle_sha256=pipeline.bundle.sha256,
-            warm_up_ms=keeper.load_s * 1e3,
-            vocabulary_revision=pipeline.vocabulary_revision,
-            rebuilding=keeper.why,
-            rebuilds=keeper.rebuilds,
-        )
+    def _publish_diagnostics(self, refused: str = "") -> None:
+        now_s, worker = monotonic(), self.worker
+        engine = engine_facts(self.config.engine, self.keeper, self._start, refused)
         cameras = {name: CameraFacts(None) for name in self.config.node.cameras}
         if worker is not None:
             cameras = {
