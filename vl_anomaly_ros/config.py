@@ -85,8 +85,9 @@ class EngineConfig:
     )
     precision: str = setting(
         "fp32",
-        "Arithmetic of the image network on TensorRT; fp16 keeps what must be exact in fp32",
-        choices=("fp32", "fp16"),
+        "Arithmetic of the image network on TensorRT; fp16 and int8 keep what must be exact in fp32; for int8 "
+        "vl-anomaly build-engine has to measure ranges on pictures first",
+        choices=("fp32", "fp16", "int8"),
         read_only=True,
     )
     threads: int = setting(0, "CPU threads of the backend, 0: one per core", minimum=0, maximum=256, read_only=True)

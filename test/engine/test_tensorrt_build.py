@@ -8,14 +8,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import onnx
 import pytest
+from convolved_bundle import build_convolved_bundle
 
 from vl_anomaly_ros import cli
 from vl_anomaly_ros.engine.bundle import default_bundle, load_bundle
 from vl_anomaly_ros.engine.tensorrt.build import GRAPHS, BuildSettings, build_engine, profiles
 from vl_anomaly_ros.engine.tensorrt.engines import recipe_of
 from vl_anomaly_ros.engine.tensorrt.library import Library, load_library
+from vl_anomaly_ros.engine.tensorrt.quantisation import quantised
 from vl_anomaly_ros.errors import EngineError
 
 pytest.importorskip("tensorrt_rtx", reason="tensorrt_rtx is not installed here; ./run test runs these in .venv-train")
@@ -54,6 +58,36 @@ def test_half_precision_compiles_smaller(library: Library) -> None:
         len(build_engine(library, bundle, "visual", BuildSettings(precision, "8.9"))) for precision in ("fp32", "fp16")
     )
     assert half < whole
+
+
+@pytest.fixture(scope="module")
+def eight_bits() -> bytes:
+    """The shipped image graph, its ranges from one grey picture."""
+    bundle = default_bundle()
+    return quantised(bundle, [np.full((bundle.input_height, bundle.input_width, 3), 120, np.uint8)]).graph
+
+
+@pytest.mark.parametrize("capability", ["8.6", "8.9", "12.0"])
+def test_8_bits_compile(capability: str, library: Library, eight_bits: bytes) -> None:
+    """Whether a GPU then computes in 8 bits is not known here; the graph with its rounding is taken."""
+    bundle, graph = default_bundle(), eight_bits
+    assert build_engine(library, bundle, "visual", BuildSettings("int8", capability), eight_bits=graph)
+
+
+def test_the_command_measures_ranges_then_builds(tmp_path: Path, capsys: Captured) -> None:
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    assert cv2.imwrite(str(pictures / "a.png"), np.full((32, 64, 3), 120, np.uint8))
+    words = ["build-engine", "--bundle", str(build_convolved_bundle(tmp_path / "bundle")), "--backend", "tensorrt-rtx"]
+    words += ["--compute-capability", "8.9", "--precision", "int8", "--cache", str(tmp_path / "cache"), "--json"]
+    assert cli.main([*words, "--calibration-images", str(pictures)]) == 0
+    first = json.loads(capsys.readouterr().out)
+    assert first["built"]
+    assert first["ranges"]["pictures"] == 1
+    assert cli.main(words) == 0
+    second = json.loads(capsys.readouterr().out)
+    assert not second["built"]
+    assert (second["entry"], second["ranges"]) == (first["entry"], first["ranges"])
 
 
 def test_the_command_builds_then_finds(tiny_bundle: Path, tmp_path: Path, capsys: Captured) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from vl_anomaly_ros.engine.tensorrt.cache import MANIFEST, Entry, find_or_build, key_of
+from vl_anomaly_ros.engine.tensorrt.cache import MANIFEST, Entry, find, find_or_build, key_of, replace
 from vl_anomaly_ros.errors import EngineError
 
 RECIPE = {"graphs": {"head.onnx": "ab"}, "library": "tensorrt-rtx", "version": "1.0", "device": "8.9"}
@@ -79,6 +79,28 @@ def edit_manifest(path: Path, **values: object) -> None:
     (path / MANIFEST).write_text(json.dumps({**manifest, **values}))
 
 
+def test_what_is_not_there_is_not_found(folder: Path, builder: Builder) -> None:
+    assert find(folder, RECIPE) is None
+    made = find_or_build(folder, RECIPE, builder)
+    found = find(folder, RECIPE)
+    assert found is not None
+    assert (found.files, found.path, found.built) == (made.files, made.path, False)
+    assert find(folder, {**RECIPE, "version": "2"}) is None
+
+
+def test_an_entry_is_replaced_as_a_whole(folder: Path, builder: Builder, entry: Entry) -> None:
+    made = replace(folder, RECIPE, {"other.engine": b"O"})
+    assert (made.path, made.built) == (entry.path, True)
+    found = find(folder, RECIPE)
+    assert found is not None
+    assert found.files == {"other.engine": b"O"}
+    assert {path.name for path in entry.path.iterdir()} == {"other.engine", MANIFEST}
+    assert not find_or_build(folder, RECIPE, builder).built
+    folder.chmod(0o777)
+    with pytest.raises(EngineError, match="nobody else may write it"):
+        replace(folder, RECIPE, {})
+
+
 DAMAGE: dict[str, Callable[[Path], object]] = {
     "altered engine": lambda path: flip(path / "visual.engine"),
     "engine cut short": lambda path: (path / "visual.engine").write_bytes(b"V"),
@@ -99,6 +121,7 @@ def test_a_bad_entry_is_built_anew(
     damage: str, folder: Path, builder: Builder, entry: Entry, caplog: pytest.LogCaptureFixture
 ) -> None:
     DAMAGE[damage](entry.path)
+    assert find(folder, RECIPE) is None
     again = find_or_build(folder, RECIPE, builder)
     assert again.built
     assert again.files == entry.files

@@ -15,6 +15,7 @@ from vl_anomaly_ros.engine.graph_file import data_file
 from vl_anomaly_ros.engine.tensorrt.device import Device
 from vl_anomaly_ros.engine.tensorrt.library import Library
 from vl_anomaly_ros.engine.tensorrt.precision import half_precision
+from vl_anomaly_ros.engine.tensorrt.timing import Timings
 from vl_anomaly_ros.errors import EngineError
 from vl_anomaly_ros.text.vocabulary import MAX_SYNONYMS
 from vl_anomaly_ros.untrusted import plain
@@ -22,7 +23,9 @@ from vl_anomaly_ros.untrusted import plain
 GRAPHS = ("visual", "head", "text")
 HALF = ("visual",)
 """Graphs that are half precision with fp16; the others hold what the score is made of."""
-PRECISIONS = ("fp32", "fp16")
+EIGHT_BITS = ("visual",)
+"""Graphs that are 8 bits with int8."""
+PRECISIONS = ("fp32", "fp16", "int8")
 DEFAULT_VOCABULARY = 1024
 TEXTS = 256
 """Most texts of one run of the text graph."""
@@ -86,7 +89,13 @@ def profiles(bundle: Bundle, max_vocabulary: int) -> dict[str, Profile]:
 
 
 def build_engine(
-    library: Library, bundle: Bundle, graph: str, settings: BuildSettings, progress: Progress | None = None
+    library: Library,
+    bundle: Bundle,
+    graph: str,
+    settings: BuildSettings,
+    progress: Progress | None = None,
+    eight_bits: bytes = b"",
+    timings: Timings | None = None,
 ) -> bytes:
     """Build the engine of one of `GRAPHS`; strongly typed, so every number has the type that the graph gives it.
 
@@ -96,6 +105,8 @@ def build_engine(
         graph: name without its ending.
         settings: for what.
         progress: of the builder.
+        eight_bits: the quantised graph, with int8.
+        timings: of earlier builds; this one's are added.
 
     Raises:
         BundleError: the graph is not what was verified.
@@ -111,7 +122,7 @@ def build_engine(
     except Exception as error:  # pybind11 turns a missing driver into a TypeError
         raise EngineError(f"{library.name}: expected a usable builder, got: {_line(f'{error} {log.said}')}") from error
     parser = trt.OnnxParser(network, log)
-    if not _parse(parser, bundle, graph, settings.precision):
+    if not _parse(parser, bundle, graph, settings.precision, eight_bits):
         errors = [_line(parser.get_error(i).desc()) for i in range(min(parser.num_errors, _MOST_ERRORS))]
         raise EngineError(
             f"{graph}.onnx: expected a graph that {library.name} {library.version} takes, got: {'; '.join(errors)}; "
@@ -128,10 +139,14 @@ def build_engine(
         config.add_optimization_profile(profile)
     if progress is not None:
         config.progress_monitor = _monitor(trt, progress)
+    if timings is not None:
+        timings.give(config)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         said = _line(log.said) or "no reason given"
         raise EngineError(f"{graph}.onnx: expected an engine from {library.name} {library.version}, got none: {said}")
+    if timings is not None:
+        timings.take(config)
     return bytes(plan)
 
 
@@ -155,8 +170,10 @@ def _capability(library: Library, wanted: str) -> Any:
     return known[wanted]
 
 
-def _parse(parser: Any, bundle: Bundle, graph: str, precision: str) -> bool:
+def _parse(parser: Any, bundle: Bundle, graph: str, precision: str, eight_bits: bytes) -> bool:
     """Parse the verified bytes; weights beside the graph are laid down where nobody else writes first."""
+    if precision == "int8" and graph in EIGHT_BITS:
+        return bool(parser.parse(eight_bits))
     if precision == "fp16" and graph in HALF:
         return bool(parser.parse(half_precision(bundle, graph)))
     file = f"{graph}.onnx"

@@ -4,6 +4,8 @@
 An entry is a folder named by the hash of all that went into it: graphs, library and version, precision, shapes and
 device. It appears whole or not at all, belongs to the user and is writable by nobody else, and its files have the
 hashes that its manifest says; an entry that is otherwise is built anew. One process builds, others wait for it.
+Beside the engines lies, by the same rules, what they are built of: graphs in 8 bits, and how fast TensorRT's kernels
+were.
 """
 
 from __future__ import annotations
@@ -74,18 +76,43 @@ def find_or_build(folder: Path, recipe: Recipe, build: Build) -> Entry:
     Raises:
         EngineError: the folder cannot be used, or `build` raises it.
     """
+    with _alone_at(folder, recipe) as path:
+        found = _read(path)
+        if found is not None:
+            return Entry(path, found, built=False)
+        return _replaced(folder, path, recipe, build())
+
+
+def find(folder: Path, recipe: Recipe) -> Entry | None:
+    """The entry of a recipe; None where there is no good one.
+
+    Raises:
+        EngineError: the folder cannot be used.
+    """
+    with _alone_at(folder, recipe) as path:
+        found = _read(path)
+        return None if found is None else Entry(path, found, built=False)
+
+
+def replace(folder: Path, recipe: Recipe, files: Mapping[str, bytes]) -> Entry:
+    """Keep files as the entry of a recipe, in place of what it held.
+
+    Raises:
+        EngineError: the folder cannot be used.
+    """
+    with _alone_at(folder, recipe) as path:
+        return _replaced(folder, path, recipe, files)
+
+
+@contextmanager
+def _alone_at(folder: Path, recipe: Recipe) -> Iterator[Path]:
+    """Place of a recipe's entry, in a folder that may be used; nobody else is at it in this block."""
     path = folder / key_of(recipe)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         _check_owner(folder.lstat(), folder, stat.S_ISDIR)
         with _locked(folder / f"{path.name}.lock"):
-            found = _read(path)
-            if found is not None:
-                return Entry(path, found, built=False)
-            _clear(folder, path.name)
-            files = dict(build())
-            _write(folder, path, recipe, files)
-            return Entry(path, files, built=True)
+            yield path
     except OSError as error:
         raise EngineError(
             f"{folder}: expected a folder for built engines that can be written, got: {error}; name another by --cache"
@@ -156,6 +183,12 @@ def _clear(folder: Path, name: str) -> None:
             path.unlink()
         elif path.exists():
             shutil.rmtree(path)
+
+
+def _replaced(folder: Path, path: Path, recipe: Recipe, files: Mapping[str, bytes]) -> Entry:
+    _clear(folder, path.name)
+    _write(folder, path, recipe, files)
+    return Entry(path, dict(files), built=True)
 
 
 def _write(folder: Path, path: Path, recipe: Recipe, files: Mapping[str, bytes]) -> None:

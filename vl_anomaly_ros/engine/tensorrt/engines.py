@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from vl_anomaly_ros.engine.tensorrt.build import GRAPHS, BuildSettings, build_en
 from vl_anomaly_ros.engine.tensorrt.cache import Entry, default_folder, find_or_build
 from vl_anomaly_ros.engine.tensorrt.library import Library
 from vl_anomaly_ros.engine.tensorrt.precision import KEPT
+from vl_anomaly_ros.engine.tensorrt.ranges import measured
+from vl_anomaly_ros.engine.tensorrt.timing import Timings
 
 Report = Callable[[str, str, int, int], None]
 """Called with graph, phase, steps done and their number."""
@@ -34,13 +37,14 @@ class Figures:
     peak_memory_mb: float = 0.0
 
 
-def recipe_of(library: Library, bundle: Bundle, settings: BuildSettings) -> dict[str, Any]:
+def recipe_of(library: Library, bundle: Bundle, settings: BuildSettings, eight_bits: bytes = b"") -> dict[str, Any]:
     """Everything that the engines depend on.
 
     Args:
         library: with which they are built.
         bundle: whose graphs; their hashes count, not the bundle's place or name.
         settings: of the build, the device among them.
+        eight_bits: the quantised graph, with int8.
     """
     files = [f"{graph}.onnx" for graph in GRAPHS]
     files += [data_file(file) for file in files if data_file(file) in bundle.hashes]
@@ -50,6 +54,7 @@ def recipe_of(library: Library, bundle: Bundle, settings: BuildSettings) -> dict
         "library": library.name,
         "version": library.version,
         "settings": asdict(settings),
+        "graph in 8 bits": hashlib.sha256(eight_bits).hexdigest() if eight_bits else "",
         "kept in float32": list(KEPT) if settings.precision == "fp16" else [],
         "profiles": {g: {name: list(map(list, shapes)) for name, shapes in ranges[g].items()} for g in GRAPHS},
     }
@@ -64,6 +69,8 @@ def engines_of(
 ) -> tuple[Entry, Figures]:
     """The engines `visual.engine`, `head.engine` and `text.engine`.
 
+    With int8 the image graph is the one that `ranges.measure` has kept in the same cache.
+
     Args:
         library: with which.
         bundle: whose.
@@ -72,12 +79,15 @@ def engines_of(
         report: called as it is built.
 
     Raises:
-        BundleError, EngineError: as `build_engine` and `find_or_build`.
+        BundleError, EngineError: as `build_engine`, `find_or_build` and, with int8, `ranges.measured`.
     """
     figures = Figures()
+    folder = folder or default_folder()
+    eight_bits = measured(bundle, folder).graph if settings.precision == "int8" else b""
 
     def build() -> Mapping[str, bytes]:
         made = {}
+        timings = None if library.capabilities else Timings(library, settings.device, folder)
         for graph in GRAPHS:
             began = time.perf_counter()
 
@@ -85,10 +95,10 @@ def engines_of(
                 if report is not None:
                     report(graph, phase, done, total)
 
-            made[f"{graph}.engine"] = build_engine(library, bundle, graph, settings, note)
+            made[f"{graph}.engine"] = build_engine(library, bundle, graph, settings, note, eight_bits, timings)
             figures.seconds[graph] = time.perf_counter() - began
         figures.peak_memory_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         return made
 
-    entry = find_or_build(folder or default_folder(), recipe_of(library, bundle, settings), build)
+    entry = find_or_build(folder, recipe_of(library, bundle, settings, eight_bits), build)
     return entry, figures

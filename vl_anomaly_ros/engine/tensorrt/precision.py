@@ -17,7 +17,7 @@ import numpy as np
 
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.graph_file import data_file
-from vl_anomaly_ros.errors import EngineError
+from vl_anomaly_ros.errors import BundleError, EngineError
 
 KEPT = (
     "Softmax", "LayerNormalization", "InstanceNormalization", "BatchNormalization", "LpNormalization", "ReduceMean",
@@ -26,12 +26,13 @@ KEPT = (
 )  # fmt: skip
 """Operators that stay float32."""
 _MOST = 65504.0  # the largest finite float16
-_MOST_BYTES = (1 << 31) - 1  # of a graph with its weights inside
+MOST_BYTES = (1 << 31) - 1
+"""Of a graph with its weights inside: what protobuf can hold."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One output of the half-precision graph against the whole one.
+    """One output of a graph of lower precision against the whole one's.
 
     Attributes:
         largest: largest absolute difference.
@@ -56,7 +57,7 @@ def half_precision(bundle: Bundle, graph: str = "visual") -> bytes:
         from onnxruntime.transformers.float16 import convert_float_to_float16
     except ImportError as error:
         raise EngineError(f"--precision fp16: expected the package onnx, got: {error}; pip install onnx") from error
-    model = _model(onnx, bundle, f"{graph}.onnx")
+    model = whole_model(bundle, f"{graph}.onnx")
     for weight in model.graph.initializer:
         if weight.data_type == onnx.TensorProto.FLOAT:
             largest = float(np.abs(onnx.numpy_helper.to_array(weight)).max(initial=0.0))
@@ -70,42 +71,74 @@ def half_precision(bundle: Bundle, graph: str = "visual") -> bytes:
         content: bytes = model.SerializeToString()
     except ValueError as error:  # protobuf's limit, or an operator that the converter does not know
         raise EngineError(f"{graph}.onnx: expected a graph that can be half precision, got: {error}") from error
-    if len(content) > _MOST_BYTES:
+    if len(content) > MOST_BYTES:
         raise EngineError(f"{graph}.onnx: expected at most 2 GiB in half precision, got {len(content)} bytes; use fp32")
     return content
 
 
-def differences(whole: bytes, half: bytes, inputs: dict[str, Any], threads: int = 1) -> dict[str, Difference]:
+def differences(whole: bytes, lower: bytes, inputs: dict[str, Any], threads: int = 1) -> dict[str, Difference]:
     """Both graphs on the same input, by ONNX Runtime on the CPU.
 
-    It computes float16 operators in float32, and rounds results in between only where it has to: so this is what
-    rounding the weights does, and a lower bound of what a GPU will differ by.
+    It computes in float32 and rounds where the graph has to be rounded. For 8 bits that is what a GPU computes, up to
+    the order of sums. For float16 it is what rounding the weights does: a lower bound of what a GPU will differ by.
 
     Args:
         whole: graph, weights inside.
-        half: the same in half precision.
+        lower: the same in lower precision.
         inputs: by name.
         threads: of the CPU.
 
     Raises:
         BundleError: a graph cannot be loaded.
-        EngineError: it fails, or a half-precision output is not finite.
+        EngineError: it fails, or an output of lower precision is not finite.
     """
-    from vl_anomaly_ros.engine.onnxruntime import open_session, run_session
+    from vl_anomaly_ros.engine.onnxruntime import run_session
 
     found = {}
-    sessions = [open_session(name, content, threads) for name, content in (("whole", whole), ("half", half))]
+    sessions = [simulated(content, threads) for content in (whole, lower)]
     names = [node.name for node in sessions[0].get_outputs()]
     for name, a, b in zip(names, *(run_session(session, names, inputs) for session in sessions)):
         if not np.isfinite(b).all():
-            raise EngineError(f"{name}: expected finite numbers in half precision, got NaN or infinity; use fp32")
+            raise EngineError(f"{name}: expected finite numbers in lower precision, got NaN or infinity; use fp32")
         gap = np.abs(a - b)
         found[name] = Difference(float(gap.max()), float(gap.mean()), float(np.abs(a).max()))
     return found
 
 
-def _model(onnx: Any, bundle: Bundle, file: str) -> Any:
-    """The verified graph with its weights inside."""
+def simulated(content: bytes, threads: int = 1) -> Any:
+    """A session of ONNX Runtime on the CPU that rounds to 8 bits where the graph says so and computes in float32.
+
+    By itself the runtime would take its own 8-bit arithmetic, whose sums of products overflow on processors without
+    VNNI; a GPU sums them exactly, and so, but for rounding, does float32.
+
+    Args:
+        content: graph, weights inside.
+        threads: of the CPU.
+
+    Raises:
+        BundleError: the graph cannot be loaded.
+    """
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.use_deterministic_compute = True
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
+    try:
+        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's errors share no base class
+        raise BundleError(f"expected a graph that ONNX Runtime {ort.__version__} can load, got: {error}") from error
+
+
+def whole_model(bundle: Bundle, file: str) -> Any:
+    """The verified graph as `onnx.ModelProto`, its weights inside.
+
+    Raises:
+        BundleError: it is not what was verified.
+    """
+    import onnx
+
     model = onnx.load_model_from_string(bundle.read(file))
     weights = data_file(file)
     if weights in bundle.hashes:
