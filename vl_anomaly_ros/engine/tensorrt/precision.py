@@ -54,6 +54,7 @@ def half_precision(bundle: Bundle, graph: str = "visual") -> bytes:
     """
     try:
         import onnx
+        from google.protobuf.message import EncodeError
         from onnxruntime.transformers.float16 import convert_float_to_float16
     except ImportError as error:
         raise EngineError(f"--precision fp16: expected the package onnx, got: {error}; pip install onnx") from error
@@ -67,9 +68,15 @@ def half_precision(bundle: Bundle, graph: str = "visual") -> bytes:
                     f"{largest:g}; use fp32"
                 )
     try:
-        model = convert_float_to_float16(model, keep_io_types=True, op_block_list=list(KEPT), max_finite_val=_MOST)
+        # Shapes are inferred without the weights beside the graph, which together may be more than protobuf can hold.
+        bare = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(bundle.read(f"{graph}.onnx")))
+        del model.graph.value_info[:]
+        model.graph.value_info.extend(bare.graph.value_info)
+        model = convert_float_to_float16(
+            model, keep_io_types=True, op_block_list=list(KEPT), max_finite_val=_MOST, disable_shape_infer=True
+        )
         content: bytes = model.SerializeToString()
-    except ValueError as error:  # protobuf's limit, or an operator that the converter does not know
+    except (ValueError, EncodeError) as error:  # protobuf's limit, or an operator that the converter does not know
         raise EngineError(f"{graph}.onnx: expected a graph that can be half precision, got: {error}") from error
     if len(content) > MOST_BYTES:
         raise EngineError(f"{graph}.onnx: expected at most 2 GiB in half precision, got {len(content)} bytes; use fp32")

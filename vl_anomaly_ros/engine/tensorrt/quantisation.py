@@ -75,11 +75,15 @@ def quantised(bundle: Bundle, pictures: Iterable[ByteArray]) -> Quantised:
         EngineError: there is no picture, `onnx` is not installed, or the graph cannot be quantised.
     """
     try:
+        from google.protobuf.message import EncodeError
         from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
     except ImportError as error:
         raise EngineError(f"--precision int8: expected the package onnx, got: {error}; pip install onnx") from error
     model = whole_model(bundle, FILE)
-    layers = quantised_layers(model)
+    try:
+        layers = quantised_layers(model)
+    except (ValueError, EncodeError) as error:  # protobuf's limit
+        raise EngineError(f"{FILE}: expected at most 2 GiB with its weights for 8 bits, got more; use fp32") from error
     if not layers:
         raise EngineError(f"{FILE}: expected layers with constant weights for 8 bits, found none; use fp32 or fp16")
     reader = _Reader(bundle, pictures)
