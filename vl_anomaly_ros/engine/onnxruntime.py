@@ -119,7 +119,9 @@ def _options(threads: int) -> Any:
     return options
 
 
-def open_session(file: str, content: bytes, threads: int = 0, data: bytes = b"", *, cuda: bool = False) -> Any:
+def open_session(
+    file: str, content: bytes, threads: int = 0, data: bytes = b"", *, cuda: bool = False, as_rounded: bool = False
+) -> Any:
     """A session of ONNX Runtime.
 
     Args:
@@ -128,12 +130,16 @@ def open_session(file: str, content: bytes, threads: int = 0, data: bytes = b"",
         threads: 0: one for each core that this process may use.
         data: what its data file holds. The runtime itself opens no file, so nobody can exchange what was verified.
         cuda: on the GPU.
+        as_rounded: round to 8 bits where the graph says so and compute in float32, in place of the runtime's own 8-bit
+            arithmetic.
 
     Raises:
         BundleError: the runtime cannot load it.
         EngineError: it was loaded on the CPU where the GPU was asked for, as this runtime does without a word.
     """
     options = _options(threads or _usable_cores())
+    if as_rounded:
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     try:
         if data:
             options.add_external_initializers_from_files_in_memory([data_file(file)], [data], [len(data)])

@@ -17,7 +17,7 @@ import numpy as np
 
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.graph_file import data_file
-from vl_anomaly_ros.errors import BundleError, EngineError
+from vl_anomaly_ros.errors import EngineError
 
 KEPT = (
     "Softmax", "LayerNormalization", "InstanceNormalization", "BatchNormalization", "LpNormalization", "ReduceMean",
@@ -58,7 +58,7 @@ def half_precision(bundle: Bundle, graph: str = "visual") -> bytes:
         from onnxruntime.transformers.float16 import convert_float_to_float16
     except ImportError as error:
         raise EngineError(f"--precision fp16: expected the package onnx, got: {error}; pip install onnx") from error
-    model = whole_model(bundle, f"{graph}.onnx")
+    model = whole_model(bundle, f"{graph}.onnx", shapes=True)
     for weight in model.graph.initializer:
         if weight.data_type == onnx.TensorProto.FLOAT:
             largest = float(np.abs(onnx.numpy_helper.to_array(weight)).max(initial=0.0))
@@ -68,10 +68,6 @@ def half_precision(bundle: Bundle, graph: str = "visual") -> bytes:
                     f"{largest:g}; use fp32"
                 )
     try:
-        # Shapes are inferred without the weights beside the graph, which together may be more than protobuf can hold.
-        bare = onnx.shape_inference.infer_shapes(onnx.load_model_from_string(bundle.read(f"{graph}.onnx")))
-        del model.graph.value_info[:]
-        model.graph.value_info.extend(bare.graph.value_info)
         model = convert_float_to_float16(
             model, keep_io_types=True, op_block_list=list(KEPT), max_finite_val=_MOST, disable_shape_infer=True
         )
@@ -125,21 +121,19 @@ def simulated(content: bytes, threads: int = 1) -> Any:
     Raises:
         BundleError: the graph cannot be loaded.
     """
-    import onnxruntime as ort
+    from vl_anomaly_ros.engine.onnxruntime import open_session
 
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.use_deterministic_compute = True
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.disable_quant_qdq", "1")
-    try:
-        return ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's errors share no base class
-        raise BundleError(f"expected a graph that ONNX Runtime {ort.__version__} can load, got: {error}") from error
+    return open_session("visual.onnx", content, threads, as_rounded=True)
 
 
-def whole_model(bundle: Bundle, file: str) -> Any:
+def whole_model(bundle: Bundle, file: str, *, shapes: bool = False) -> Any:
     """The verified graph as `onnx.ModelProto`, its weights inside.
+
+    Args:
+        bundle: whose.
+        file: of the graph.
+        shapes: infer them first, while weights that lie beside the graph are not yet in it: together they may be more
+            than protobuf can hold.
 
     Raises:
         BundleError: it is not what was verified.
@@ -147,6 +141,8 @@ def whole_model(bundle: Bundle, file: str) -> Any:
     import onnx
 
     model = onnx.load_model_from_string(bundle.read(file))
+    if shapes:
+        model = onnx.shape_inference.infer_shapes(model)
     weights = data_file(file)
     if weights in bundle.hashes:
         with tempfile.TemporaryDirectory(prefix="vl_anomaly_") as folder:
