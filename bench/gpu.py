@@ -4,9 +4,10 @@
     ./run bench gpu [--bundle DIR] [--frames N] [--precision fp32 fp16]
 
 For each: build or load, the visual graph with its copies, the head, a changed vocabulary, pictures a second of 1, 2,
-4 and 6 cameras in turns, the GPU's memory, and how far the scores are from those of the CPU. For TensorRT also the
-bytes that a frame copies, the time of these copies alone, and what runs as a CUDA graph. Where PyTorch with CUDA is
-installed, its times of the same visual network. Written to bench/results/gpu.json.
+4 and 6 cameras in turns and, by an engine for 2 and for 4 pictures in work at once, of 4 cameras, the GPU's memory, and
+how far the scores are from those of the CPU. For TensorRT also the bytes that a frame copies, the time of these copies
+alone, and what runs as a CUDA graph. Where PyTorch with CUDA is installed, its times of the same visual network.
+Written to bench/results/gpu.json.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
@@ -37,6 +39,7 @@ from vl_anomaly_ros.errors import EngineError
 from vl_anomaly_ros.types import ByteArray
 
 CAMERAS = (1, 2, 4, 6)
+PARALLEL = (2, 4)
 WARM_UP = 10
 
 
@@ -100,7 +103,26 @@ def _row(
     engine.run(picture)
     row["one_word_more_ms"] = round(1e3 * (perf_counter() - began), 2)
     engine.close()
+    config = EngineConfig(backend=name, precision=precision)
+    row["pictures_per_s_at_once"] = {
+        parallel: _rate_at_once(bundle, replace(config, parallel=parallel), picture, frames) for parallel in PARALLEL
+    }
     return row
+
+
+def _rate_at_once(bundle: Bundle, config: EngineConfig, picture: ByteArray, frames: int) -> float | str:
+    try:
+        engine = choose_engine(bundle, config)
+    except EngineError as error:
+        return str(error)
+    pictures = _of_cameras(picture, 4)
+    with ThreadPoolExecutor(config.parallel) as threads:
+        list(threads.map(engine.run, pictures * WARM_UP))
+        began = perf_counter()
+        list(threads.map(engine.run, (pictures[frame % 4] for frame in range(frames))))
+        rate = frames / (perf_counter() - began)
+    engine.close()
+    return round(rate, 1)
 
 
 def _times(backend: Backend, engine: Engine, picture: ByteArray, frames: int) -> dict[str, Any]:
@@ -133,11 +155,15 @@ def _free_bytes() -> int | None:
 
 
 def _rate(engine: Engine, picture: ByteArray, cameras: int, frames: int) -> float:
-    pictures = [np.ascontiguousarray(np.roll(picture, 7 * camera, axis=1)) for camera in range(cameras)]
+    pictures = _of_cameras(picture, cameras)
     began = perf_counter()
     for frame in range(frames):
         engine.run(pictures[frame % cameras])
     return round(frames / (perf_counter() - began), 1)
+
+
+def _of_cameras(picture: ByteArray, cameras: int) -> list[ByteArray]:
+    return [np.ascontiguousarray(np.roll(picture, 7 * camera, axis=1)) for camera in range(cameras)]
 
 
 if __name__ == "__main__":

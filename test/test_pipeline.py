@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -401,3 +402,32 @@ def test_a_bundle_exchanged_on_the_disk_comes_into_use_only_when_it_is_asked_for
         with pytest.raises(BundleError, match=r"head\.onnx: expected SHA-256"):
             again()
     pipeline.close()
+
+
+def test_threads_at_once_say_what_one_after_the_other_says(tiny_bundle: Path) -> None:
+    settings = {"engine.bundle": str(tiny_bundle), "engine.backend": "onnxruntime", "engine.threads": 1}
+    images = [np.ascontiguousarray(np.roll(picture(320, 160), 40 * shift, axis=1)) for shift in range(4)]
+    one = Pipeline(with_values(Config(), settings))
+    wanted = [one.process(frame(image)) for image in images]
+    one.close()
+    several = Pipeline(with_values(Config(), {**settings, "engine.parallel": 3}))
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda number: several.process(frame(images[number % 4])), range(120)))
+    several.close()
+    assert all(result.ok for result in found)
+    assert all(same(result, wanted[number % 4]) for number, result in enumerate(found))
+
+
+def test_threads_at_once_share_what_grows(tiny_bundle: Path) -> None:
+    settings = {
+        "engine.bundle": str(tiny_bundle), "engine.backend": "onnxruntime", "engine.parallel": 3,
+        "naming.growth": "on", "naming.growth_min_images": 2,
+    }  # fmt: skip
+    pipeline = Pipeline(with_values(Config(), settings))
+    with ThreadPoolExecutor(3) as threads:
+        found = list(threads.map(lambda _: pipeline.process(frame(picture(320, 160))), range(60)))
+    assert all(result.ok for result in found)
+    last = pipeline.process(frame(picture(320, 160)))
+    pipeline.close()
+    assert {"dog", "sofa"} <= set(last.class_names)
+    assert same(last, found[-1])

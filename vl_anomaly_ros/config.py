@@ -90,7 +90,21 @@ class EngineConfig:
         choices=("fp32", "fp16", "int8"),
         read_only=True,
     )
-    threads: int = setting(0, "CPU threads of the backend, 0: one per core", minimum=0, maximum=256, read_only=True)
+    threads: int = setting(
+        0,
+        "CPU threads for an image, 0: one per core, shared out among the images in work",
+        minimum=0,
+        maximum=256,
+        read_only=True,
+    )
+    parallel: int = setting(
+        1,
+        "Images in work at once, each of another camera; more of them use a GPU, or many cores, better, take more "
+        "memory, and make each image later",
+        minimum=1,
+        maximum=8,
+        read_only=True,
+    )
     timeout_s: float = setting(
         5.0, "An engine that has not answered for so long hangs: it is given up and loaded anew", "s", minimum=0.1
     )

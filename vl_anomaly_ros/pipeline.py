@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -34,10 +35,11 @@ logger = logging.getLogger(__name__)
 
 
 class Pipeline:
-    """Judges frames one by one. `process` may run in one thread while settings and vocabulary change from others.
+    """Judges frames. `process` may run in several threads, while settings and vocabulary change from others.
 
     Args:
-        config: every setting; `config.engine.bundle` empty means the shipped bundle.
+        config: every setting; `config.engine.bundle` empty means the shipped bundle, and `config.engine.parallel` says
+            for how many threads there is room.
         make_engine: makes the engine that `config.engine` describes; the pipeline closes it.
 
     Raises:
@@ -57,20 +59,23 @@ class Pipeline:
         self._engine = make_engine(config.engine)
         self._failures = 0
         self._growth = Growth()
+        self._growing = threading.Lock()
         try:
             self.bundle.calibration_for(config.method.name)
             self._suggestions = Suggestions(config.naming, self._engine.words, config.engine.threads)
         except VlAnomalyError:
             self._engine.close()
             raise
-        self._beside = ThreadPoolExecutor(1, "vl_anomaly_inputs", initializer=partial(keep_to_half, 1))
+        parallel = config.engine.parallel
+        pinned = partial(keep_to_half, 1) if parallel == 1 else None
+        self._beside = ThreadPoolExecutor(parallel, "vl_anomaly_inputs", initializer=pinned)
 
     def process(self, frame: Frame, complete: Callable[[Frame], Frame] = lambda frame: frame) -> FrameResult:
         """All that can be said of one frame.
 
         A failure of the engine or an unusable input gives a result with `ok` False and the reason; it is never an
         empty OK result. The same frame, settings and vocabulary give the same result, bit for bit, on one machine;
-        where names grow (`naming.growth`), the same sequence of frames does.
+        where names grow (`naming.growth`), the same sequence of frames does, one after the other.
 
         Args:
             frame: at least an image.
@@ -132,17 +137,18 @@ class Pipeline:
         )
         fine = NOTHING
         if growing:
-            fine = self._growth.look(
-                frame.stamp_ns,
-                regions,
-                score_map.probability,
-                threshold,
-                vocabulary,
-                scores.lexicon.bank,
-                candidates,
-                config.naming,
-                lambda words: self._with_engine(lambda engine: engine.segment(scores, words)),
-            )
+            with self._growing:
+                fine = self._growth.look(
+                    frame.stamp_ns,
+                    regions,
+                    score_map.probability,
+                    threshold,
+                    vocabulary,
+                    scores.lexicon.bank,
+                    candidates,
+                    config.naming,
+                    lambda words: self._with_engine(lambda engine: engine.segment(scores, words)),
+                )
         class_names, _ = extended_names(regions, vocabulary.known_names, fine.words)
         waits = perf_counter()
         frame, scene = inputs.result()

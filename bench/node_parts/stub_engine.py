@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import nullcontext
 from dataclasses import replace
 from time import perf_counter, sleep
 
@@ -30,6 +32,7 @@ class StubBackend:
         network: width and height of the network's input.
         engine_ms: how long `visual` takes.
         burn: keep a core busy meanwhile, as a network on the CPU does; else sleep, as one waits for a GPU.
+        alone: one image at a time, as on a GPU that one image fills.
     """
 
     precision = "none"
@@ -43,11 +46,13 @@ class StubBackend:
         engine_ms: float,
         *,
         burn: bool = False,
+        alone: bool = False,
     ) -> None:
         self.name = f"stub-{engine_ms:g}ms"
         self._real = real
         self._seconds = engine_ms * 1e-3
         self._burn = burn
+        self._turn = threading.Lock() if alone else nullcontext()
         noise = np.random.default_rng(0).integers(0, 255, (1, network[1], network[0], 3), np.uint8)
         self._features = real.visual(noise)
         box = Letterbox.fit(instances.shape[1], instances.shape[0], *network)
@@ -63,7 +68,8 @@ class StubBackend:
             while perf_counter() < until_s:
                 cv2.blur(image[0], (31, 31))
         elif self._seconds > 0:
-            sleep(self._seconds)
+            with self._turn:
+                sleep(self._seconds)
         return self._features
 
     def head(self, features: VisualOutput, bank: TextBank, settings: HeadSettings) -> HeadOutput:
@@ -84,9 +90,11 @@ class StubBackend:
         self._real.close()
 
 
-def make_engine(config: EngineConfig, instances: npt.NDArray[np.uint16], engine_ms: float, *, burn: bool) -> Engine:
+def make_engine(
+    config: EngineConfig, instances: npt.NDArray[np.uint16], engine_ms: float, *, burn: bool, alone: bool = False
+) -> Engine:
     """An engine of the shipped bundle on a `StubBackend`."""
     bundle = default_bundle()
     real = OnnxRuntimeBackend(bundle, config.threads)
     network = (bundle.input_width, bundle.input_height)
-    return Engine(bundle, StubBackend(real, instances, network, engine_ms, burn=burn))
+    return Engine(bundle, StubBackend(real, instances, network, engine_ms, burn=burn, alone=alone))

@@ -47,4 +47,4 @@ def backend(gpu: FakeRuntime, driver: FakeDriver, bundle: Bundle) -> Iterator[Te
     yield made
     made.close()
     assert not gpu.held
-    assert (gpu.streams, gpu.recorded, gpu.graphs, driver.modules) == (0, 0, {}, 0)
+    assert (gpu.streams, gpu.recorded, gpu.graphs, driver.modules) == (set(), 0, {}, 0)

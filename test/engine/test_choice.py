@@ -88,16 +88,16 @@ def test_tensorrt_is_chosen_where_it_can_be_used(gpu: FakeRuntime, bundle: Bundl
 
 
 def computes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    execute = fake_gpu.FakeEngine._execute
+    execute = fake_gpu.FakeContext.execute_async_v3
 
     def wrong(self: Any, stream: int) -> bool:
         done = execute(self, stream)
-        if "score" in self.nodes:
+        if "score" in self.engine.nodes:
             score = self._at("score", self.get_tensor_shape("score"))
             score[...] = np.clip(score - 0.5, 0, 1)  # a wrong "nothing there"
         return done
 
-    monkeypatch.setattr(fake_gpu.FakeEngine, "_execute", wrong)
+    monkeypatch.setattr(fake_gpu.FakeContext, "execute_async_v3", wrong)
 
 
 @pytest.fixture

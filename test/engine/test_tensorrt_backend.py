@@ -186,7 +186,7 @@ def test_too_little_memory_gives_everything_back(gpu: FakeRuntime, bundle: Bundl
     with pytest.raises(EngineError, match="cudaErrorMemoryAllocation"):
         make_backend(bundle)
     assert not gpu.held
-    assert gpu.streams == 0
+    assert not gpu.streams
 
 
 def test_no_gpu(gpu: FakeRuntime, bundle: Bundle) -> None:

@@ -110,9 +110,10 @@ def _other_when_recorded(gpu: FakeRuntime) -> Callable[[Any], Any]:
 
 
 def test_a_library_that_cannot_record_is_not_made_to(
-    engine: Engine, reference: Engine, backend: TensorRtBackend, monkeypatch: pytest.MonkeyPatch
+    engine: Engine, reference: Engine, backend: TensorRtBackend, gpu: FakeRuntime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(backend._visual._context, "is_stream_capturable", lambda stream: stream != 77, raising=False)
+    context = backend.lanes[0].visual_network._context
+    monkeypatch.setattr(context, "is_stream_capturable", lambda stream: stream not in gpu.streams, raising=False)
     assert same(engine, reference)
     assert backend.replayed == ["head"]
 

@@ -73,17 +73,17 @@ def test_only_what_is_needed_comes_back_and_the_rest_can_be_had(tensorrt: Tensor
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_features_that_are_not_finite_are_found_on_the_gpu(tensorrt: TensorRtBackend, value: float) -> None:
-    engine = Engine(default_bundle(), tensorrt)
-    for name, buffer in tensorrt._on_gpu.items():
-        good = tensorrt._visual.get(name)[name]
+    engine, lane = Engine(default_bundle(), tensorrt), tensorrt.lanes[0]
+    for name, buffer in lane.on_gpu.items():
+        good = lane.visual_network.get(name)[name]
         good.reshape(-1)[good.size // 3] = value
         engine.run(picture(1))
-        tensorrt._visual_again(name, good)
-        assert tensorrt._finite is not None
-        tensorrt._finite.begin({name: buffer})
-        tensorrt._visual.get(name)  # waits
+        lane.visual_again(name, good)
+        assert lane.finite is not None
+        lane.finite.begin({name: buffer})
+        lane.visual_network.get(name)  # waits
         with pytest.raises(EngineError, match=name):
-            tensorrt._finite.check()
+            lane.finite.check()
 
 
 def test_both_networks_run_as_cuda_graphs(tensorrt: TensorRtBackend) -> None:

@@ -28,8 +28,8 @@ class Code(enum.IntEnum):
     cudaErrorStreamCaptureInvalidated = 901
 
 
-RECORDING: list[list[Callable[[], None]]] = []
-"""What the stream records now, if it does: the innermost list."""
+RECORDING: dict[int, list[Callable[[], None]]] = {}
+"""What a stream records now, if it does."""
 
 
 class FakeRuntime:
@@ -43,7 +43,7 @@ class FakeRuntime:
         self.devices, self.memory = devices, memory
         self.held: dict[int, Any] = {}
         self.copied: list[tuple[int, int]] = []  # kind, bytes
-        self.streams = 0
+        self.streams: set[int] = set()
         self.fails: dict[str, Code] = {}
         self.recorded = 0  # that nobody has given back
         self.made = 0
@@ -66,22 +66,22 @@ class FakeRuntime:
 
     def cudaStreamCreateWithFlags(self, flags: int) -> tuple[Code, int]:
         assert flags == 1
-        self.streams += 1
-        return Code.cudaSuccess, 77
+        stream = next(number for number in range(77, 99) if number not in self.streams)
+        self.streams.add(stream)
+        return Code.cudaSuccess, stream
 
     def cudaStreamDestroy(self, stream: int) -> tuple[Code]:
-        assert stream == 77
-        self.streams -= 1
+        self.streams.remove(stream)
         return (Code.cudaSuccess,)
 
     def cudaStreamSynchronize(self, stream: int) -> tuple[Code]:
-        assert stream == 77
+        assert stream in self.streams
         return (self._code("cudaStreamSynchronize"),)
 
     def cudaMalloc(self, size: int) -> tuple[Code, int]:
-        self.memory -= size
-        if self.memory < 0:
+        if self.memory < size:
             return Code.cudaErrorMemoryAllocation, 0
+        self.memory -= size
         return Code.cudaSuccess, self._take(size)
 
     def cudaHostAlloc(self, size: int, flags: int) -> tuple[Code, int]:
@@ -89,20 +89,22 @@ class FakeRuntime:
         return Code.cudaSuccess, self._take(size)
 
     def cudaFree(self, pointer: int) -> tuple[Code]:
+        self.memory += len(self.held.pop(pointer))
+        return (Code.cudaSuccess,)
+
+    def cudaFreeHost(self, pointer: int) -> tuple[Code]:
         del self.held[pointer]
         return (Code.cudaSuccess,)
 
-    cudaFreeHost = cudaFree
-
     def cudaMemcpyAsync(self, to: int, source: int, size: int, kind: int, stream: int) -> tuple[Code]:
-        assert stream == 77
+        assert stream in self.streams
         self.copied.append((kind, size))
-        self._do(lambda: ctypes.memmove(to, source, size))
+        self._do(stream, lambda: ctypes.memmove(to, source, size))
         return (self._code("cudaMemcpyAsync"),)
 
     def cudaMemsetAsync(self, to: int, value: int, size: int, stream: int) -> tuple[Code]:
-        assert stream == 77
-        self._do(lambda: ctypes.memset(to, value, size))
+        assert stream in self.streams
+        self._do(stream, lambda: ctypes.memset(to, value, size))
         return (Code.cudaSuccess,)
 
     def cudaMemGetInfo(self) -> tuple[Code, int, int]:
@@ -112,15 +114,15 @@ class FakeRuntime:
         return (Code.cudaSuccess,)
 
     def cudaStreamBeginCapture(self, stream: int, mode: int) -> tuple[Code]:
-        assert (stream, mode) == (77, 1)
+        assert stream in self.streams
+        assert mode == 1
         if (code := self._code("cudaStreamBeginCapture")) == Code.cudaSuccess:
-            assert not RECORDING
-            RECORDING.append([])
+            assert stream not in RECORDING
+            RECORDING[stream] = []
         return (code,)
 
     def cudaStreamEndCapture(self, stream: int) -> tuple[Code, Any]:
-        assert stream == 77
-        steps = RECORDING.pop()
+        steps = RECORDING.pop(stream)
         if (code := self._code("cudaStreamEndCapture")) != Code.cudaSuccess:
             return code, None
         self.recorded += 1
@@ -144,16 +146,16 @@ class FakeRuntime:
         return (Code.cudaSuccess,)
 
     def cudaGraphLaunch(self, graph: int, stream: int) -> tuple[Code]:
-        assert stream == 77
+        assert stream in self.streams
         self.launched.append(graph)
         for step in self.graphs[graph]:
             step()
         return (self._code("cudaGraphLaunch"),)
 
     @staticmethod
-    def _do(step: Callable[[], Any]) -> None:
-        if RECORDING:
-            RECORDING[-1].append(step)
+    def _do(stream: int, step: Callable[[], Any]) -> None:
+        if stream in RECORDING:
+            RECORDING[stream].append(step)
         else:
             step()
 
@@ -190,8 +192,8 @@ class FakeDriver:
     def cuLaunchKernel(self, kernel: int, *arguments: int) -> tuple[Code]:
         assert kernel == 6
         blocks, rows, layers, threads, *rest, stream, places, extra = arguments
-        assert (rows, layers, rest, stream, extra) == (1, 1, [1, 1, 0], 77, 0)
-        assert not RECORDING
+        assert (rows, layers, rest, extra) == (1, 1, [1, 1, 0], 0)
+        assert stream not in RECORDING
         pointers = (ctypes.POINTER(ctypes.c_uint64) * 3).from_address(places)
         values, count, total = (pointer[0] for pointer in pointers)
         numbers = np.ctypeslib.as_array((ctypes.c_float * count).from_address(values))

@@ -96,7 +96,7 @@ class FakeParser:
 
 
 class FakeEngine:
-    """An ONNX graph behind the names of `ICudaEngine` and `IExecutionContext`."""
+    """An ONNX graph behind the names of `ICudaEngine`."""
 
     def __init__(self, content: bytes) -> None:
         options = ort.SessionOptions()
@@ -106,8 +106,6 @@ class FakeEngine:
         self.session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
         self.nodes = {node.name: node for node in (*self.session.get_inputs(), *self.session.get_outputs())}
         self.is_input = {node.name for node in self.session.get_inputs()}
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.addresses: dict[str, int] = {}
         self.refuses = False
         self.refuses_recording = self.records_nothing = False
         self.outputs: dict[str, Callable[[Any], Any]] = {}  # what a test makes of an output, by name
@@ -130,44 +128,53 @@ class FakeEngine:
         assert profile == 0
         return [(), (), PROFILE[name]]
 
-    def create_execution_context(self) -> Any:
-        return SimpleNamespace(
-            set_input_shape=self._set_shape, get_tensor_shape=self._context_shape,
-            set_tensor_address=self.addresses.__setitem__, execute_async_v3=self._execute,
-        )  # fmt: skip
+    def create_execution_context(self) -> FakeContext:
+        return FakeContext(self)
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return tuple(n if isinstance(n, int) else -1 for n in self.nodes[name].shape)
 
-    def _set_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        wanted = self.get_tensor_shape(name)
+
+class FakeContext:
+    """`IExecutionContext`; several share an engine."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.addresses: dict[str, int] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        wanted = self.engine.get_tensor_shape(name)
         fits = len(wanted) == len(shape) and all(w in (-1, n) for w, n in zip(wanted, shape))
         self.shapes[name] = tuple(shape)
         return fits
 
-    def _context_shape(self, name: str) -> tuple[int, ...]:
-        rows = self.shapes.get("tokens", (0,))[0]
-        return tuple(rows if n == -1 else n for n in self.get_tensor_shape(name))
+    def set_tensor_address(self, name: str, address: int) -> None:
+        self.addresses[name] = address
 
-    def _execute(self, stream: int) -> bool:
-        assert stream == 77
-        if self.refuses or (RECORDING and self.refuses_recording):
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        rows = self.shapes.get("tokens", (0,))[0]
+        return tuple(rows if n == -1 else n for n in self.engine.get_tensor_shape(name))
+
+    def execute_async_v3(self, stream: int) -> bool:
+        if self.engine.refuses or (stream in RECORDING and self.engine.refuses_recording):
             return False
-        if not RECORDING:
+        if stream not in RECORDING:
             self._run()
-        elif not self.records_nothing:
-            RECORDING[-1].append(self._run)
+        elif not self.engine.records_nothing:
+            RECORDING[stream].append(self._run)
         return True
 
     def _run(self) -> None:
-        self.runs += 1
-        inputs = {name: self._at(name, self.shapes[name]) for name in self.is_input}
-        names = [name for name in self.nodes if name not in self.is_input]
-        for name, value in zip(names, self.session.run(names, inputs)):
-            self._at(name, value.shape)[...] = self.outputs.get(name, lambda value: value)(value)
+        engine = self.engine
+        engine.runs += 1
+        inputs = {name: self._at(name, self.shapes[name]) for name in engine.is_input}
+        names = [name for name in engine.nodes if name not in engine.is_input]
+        for name, value in zip(names, engine.session.run(names, inputs)):
+            self._at(name, value.shape)[...] = engine.outputs.get(name, lambda value: value)(value)
 
     def _at(self, name: str, shape: tuple[int, ...]) -> Any:
-        dtype = np.dtype(DTYPES[str(self.nodes[name].type)])
+        dtype = np.dtype(DTYPES[str(self.engine.nodes[name].type)])
         size = int(np.prod(shape)) * dtype.itemsize
         memory = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(self.addresses[name]))
         return memory.view(dtype).reshape(shape)
@@ -213,6 +220,6 @@ def fake_tensorrt() -> Any:
     )  # fmt: skip
 
 
-def make_backend(bundle: Bundle) -> TensorRtBackend:
+def make_backend(bundle: Bundle, parallel: int = 1) -> TensorRtBackend:
     """A backend of the module `tensorrt`, which a test has put where it is looked for."""
-    return TensorRtBackend(bundle, load_library("tensorrt"), BuildSettings(max_vocabulary=64))
+    return TensorRtBackend(bundle, load_library("tensorrt"), BuildSettings(max_vocabulary=64), parallel=parallel)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two cameras share one engine: topics of each, zones of both, a word when one is missing, and turns for both."""
+"""Two cameras share one engine, in turns or at once: topics of each, zones of both, a word when one is missing."""
 
 from __future__ import annotations
 
@@ -73,12 +73,14 @@ class Vehicle:
         return bool(zones.status == HazardZoneArray.STATUS_OK and zones.header.stamp.sec > self.stamp_s - 5)
 
 
-@pytest.fixture(scope="module")
-def vehicle(node_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Vehicle]:
-    """An active node with two cameras, and transforms for both."""
+@pytest.fixture(scope="module", params=["1", "2"], ids=["in turns", "at once"])
+def vehicle(
+    request: pytest.FixtureRequest, node_bundle: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Vehicle]:
+    """An active node with two cameras, and transforms for both; their images judged in turns, or at once."""
     folder = tmp_path_factory.mktemp("cameras")
     control = folder / "control.json"
-    settings = {**SETTINGS, "engine.bundle": str(node_bundle)}
+    settings = {**SETTINGS, "engine.bundle": str(node_bundle), "engine.parallel": request.param}
     variables = {VARIABLE: str(control), **helpers_on_the_path()}
     with NodeRig(folder, settings, cameras=CAMERAS, module="fault_engine", variables=variables) as rig:
         rig.start()

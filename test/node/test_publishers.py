@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from typing import Any
 
 import pytest
@@ -116,3 +118,33 @@ def test_close_destroys_them_all(node: FakeNode) -> None:
     any_node: Any = node
     Publishers(any_node, ["front"]).close()
     assert node.made == {}
+
+
+def test_a_newer_sight_is_never_overtaken_by_an_older_one(node: FakeNode, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another camera's thread that comes between asking what is seen and publishing it has to wait."""
+    outputs = outputs_of(node, "front", "left")
+    node.listen_to_all()
+    asked, go_on = threading.Event(), threading.Event()
+    of_sight = CameraOutputs._of_sight
+
+    def slow(self: CameraOutputs, *arguments: Any) -> Any:
+        if threading.current_thread().name == "first":
+            asked.set()
+            assert go_on.wait(20)
+        return of_sight(self, *arguments)
+
+    monkeypatch.setattr(CameraOutputs, "_of_sight", slow)
+    order: list[str] = []
+    zones = node.made["~/hazard_zones"]
+    monkeypatch.setattr(zones, "publish", lambda _: order.append(threading.current_thread().name))
+    publish = partial(outputs.publish, make_result(make_zone()), HEADER)
+    first, second = (threading.Thread(target=publish, name=name) for name in ("first", "second"))
+    first.start()
+    assert asked.wait(20)
+    second.start()
+    second.join(0.1)
+    assert order == []
+    go_on.set()
+    first.join(20)
+    second.join(20)
+    assert order == ["first", "second"]

@@ -25,6 +25,7 @@ from vl_anomaly_ros.node.worker import Camera, Worker
 
 SETTINGS = {"engine.timeout_s": 0.5, "engine.max_failures": 2, "node.latency_budget_s": 5.0, "sync.wait_s": 1.0}
 ANSWER_S = 20.0
+CAMERAS = ("front", "left", "right")
 
 
 def image(name: str, waited_s: float = 0.0) -> Arrived:
@@ -130,8 +131,8 @@ class Rig:
     log: Log
     inputs: FakeInputs
 
-    def receive(self, arrived: Arrived) -> None:
-        self.worker.receive("front", arrived)
+    def receive(self, arrived: Arrived, camera: str = "front") -> None:
+        self.worker.receive(camera, arrived)
 
     def answer(self) -> tuple[str, bool, str]:
         return self.outputs.answers.get(timeout=ANSWER_S)
@@ -148,15 +149,17 @@ class Rig:
         raise AssertionError("the engine was not loaded anew")
 
 
-@pytest.fixture
-def rig() -> Iterator[Rig]:
+@pytest.fixture(params=[1, 3], ids=["one", "parallel"])
+def rig(request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """With one thread, and with one for each of three cameras."""
     control = Control(with_values(Config(), SETTINGS))
     control.go_on.set()
     outputs, statistics, log, inputs = FakeOutputs(), Statistics(0.0), Log(), FakeInputs()
     pipeline: Any = FakePipeline(control)
     logger: Any = log
     keeper = EngineKeeper(pipeline, logger, 0.0)
-    worker = Worker(keeper, {"front": Camera(inputs, outputs, statistics)}, logger)
+    names = CAMERAS[: request.param]
+    worker = Worker(keeper, {n: Camera(inputs, outputs, statistics) for n in names}, logger, parallel=request.param)
     yield Rig(worker, keeper, control, outputs, statistics, log, inputs)
     control.go_on.set()
     control.hanging.set()
@@ -269,3 +272,62 @@ def test_stop_returns_though_the_engine_hangs(rig: Rig) -> None:
     began_s = monotonic()
     rig.worker.stop()
     assert monotonic() - began_s < 10.0
+
+
+@pytest.fixture
+def parallel(rig: Rig) -> Rig:
+    if len(rig.worker._lanes) == 1:
+        pytest.skip("of several threads alone")
+    return rig
+
+
+def test_images_of_several_cameras_are_judged_at_the_same_time(parallel: Rig) -> None:
+    parallel.control.go_on.clear()
+    for camera in CAMERAS:
+        parallel.receive(image(camera), camera)
+    assert {parallel.control.started.get(timeout=10) for _ in CAMERAS} == set(CAMERAS)
+    parallel.receive(image("next"), "left")
+    assert parallel.worker.waiting("left")  # whose answers keep their order
+    parallel.control.go_on.set()
+    answers = [parallel.answer() for _ in range(4)]
+    assert all(ok for _, ok, _ in answers)
+    names = [name for name, _, _ in answers]
+    assert set(names) == {*CAMERAS, "next"}
+    assert names.index("next") > names.index("left")
+
+
+def test_where_one_hangs_the_others_are_answered_and_its_camera_goes_on(parallel: Rig) -> None:
+    parallel.receive(image("hang"), "left")
+    assert parallel.control.started.get(timeout=10) == "hang"
+    parallel.receive(image("good"), "right")
+    assert parallel.answer() == ("good", True, "")
+    assert parallel.answer() == ("hang", False, "the engine has not answered for 0.5 s")
+    end_s = monotonic() + ANSWER_S
+    for camera in CAMERAS:
+        ok = False
+        while not ok and monotonic() < end_s:
+            parallel.receive(image("good"), camera)
+            ok = parallel.answer()[1]
+        assert ok, camera
+
+
+def test_where_all_hang_each_is_answered_and_one_engine_takes_their_place(parallel: Rig) -> None:
+    for camera in CAMERAS:
+        parallel.receive(image("hang"), camera)
+    for _ in CAMERAS:
+        assert parallel.answer() == ("hang", False, "the engine has not answered for 0.5 s")
+    assert parallel.answer_once_ready() == ("good", True, "")
+    assert (parallel.control.loaded, parallel.keeper.rebuilds, parallel.keeper.hung) == (2, 1, 3)
+    parallel.control.hanging.set()
+    end_s = monotonic() + ANSWER_S
+    while parallel.keeper.hung and monotonic() < end_s:
+        threading.Event().wait(0.02)
+    assert parallel.keeper.hung == 0
+    assert parallel.control.closed >= 1
+
+
+def test_more_threads_than_cameras_are_not_started(parallel: Rig) -> None:
+    logger: Any = parallel.log
+    worker = Worker(parallel.keeper, {"front": parallel.worker._cameras["front"]}, logger, parallel=8)
+    assert len(worker._lanes) == 1
+    worker.stop()

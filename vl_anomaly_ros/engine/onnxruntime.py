@@ -36,8 +36,9 @@ class OnnxRuntimeBackend:
 
     Args:
         bundle: verified bundle.
-        threads: CPU threads, 0: one for each core that this process may use.
+        threads: CPU threads for an image, 0: one for each core that this process may use, shared out among `parallel`.
         cuda: on the GPU.
+        parallel: so many threads will call it at once.
 
     Raises:
         BundleError: a graph cannot be loaded or does not have the agreed inputs and outputs.
@@ -48,8 +49,8 @@ class OnnxRuntimeBackend:
     precision = "fp32"
     device = "cpu"
 
-    def __init__(self, bundle: Bundle, threads: int = 0, *, cuda: bool = False) -> None:
-        threads = threads or _usable_cores()
+    def __init__(self, bundle: Bundle, threads: int = 0, *, cuda: bool = False, parallel: int = 1) -> None:
+        threads = threads or max(_usable_cores() // parallel, 1)
         if cuda:
             self.name, self.device = "onnxruntime-cuda", "cuda"
             check_cuda()

@@ -14,7 +14,7 @@ from vl_anomaly_ros.pipeline import Pipeline
 
 FIRST_BACKOFF_S = 1.0
 MAX_HUNG = 8
-"""A thread that hangs in an engine cannot be ended and holds its memory. After so many only a new process helps."""
+"""A thread that hangs in an engine cannot be ended and keeps its memory. After so many only a new process helps."""
 
 
 class EngineKeeper:
@@ -51,12 +51,18 @@ class EngineKeeper:
         return self._pipeline
 
     def give_up(self, pipeline: Pipeline, why: str, *, hangs: bool) -> None:
-        """Replace the engine of `pipeline`, in a thread of its own; does nothing if that has already begun."""
+        """Replace the engine of `pipeline`, in a thread of its own; only once, however many threads say so.
+
+        Args:
+            pipeline: whose.
+            why: for people.
+            hangs: the caller's image hangs in it. It is then not freed before `returned`.
+        """
         with self._changed:
+            self.hung += hangs
             if self._closed or not self._ready or pipeline is not self._pipeline:
                 return
             self._ready, self.why = False, why
-            self.hung += hangs
             longest_s = pipeline.config.engine.max_backoff_s
             if monotonic() - self._healthy_since_s > longest_s:
                 self._backoff_s = 0.0
@@ -94,7 +100,7 @@ class EngineKeeper:
         to_close = not hangs
         while self._pause(longest_s):
             if self.hung >= MAX_HUNG:
-                self.why = f"{self.hung} engines hang: start the process anew"
+                self.why = f"{self.hung} images hang in engines: start the process anew"
                 self._ros_log.fatal(self.why)
                 continue
             started = perf_counter()

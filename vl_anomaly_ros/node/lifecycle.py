@@ -158,7 +158,7 @@ class VlAnomalyNode(LifecycleNode):  # type: ignore[misc]  # rclpy carries no ty
         gc.collect()
         gc.freeze()
         gc.disable()
-        self.worker = Worker(self.keeper, cameras, self.get_logger())
+        self.worker = Worker(self.keeper, cameras, self.get_logger(), config.engine.parallel)
         self.worker.enabled = self.enabled
         return super().on_activate(state)
 

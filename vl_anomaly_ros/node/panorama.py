@@ -55,6 +55,9 @@ class _Remembered:
 class Panorama:
     """Remembers the newest zones of each camera.
 
+    Whoever publishes a sight holds `order` from asking for it on: else that of another thread, which knows of more, may
+    be published before, and what it saw would be gone from the newest message.
+
     Args:
         cameras: names.
         config: settings.
@@ -66,6 +69,7 @@ class Panorama:
         self.config = config  # may be replaced at any time
         self._frames = config.frames
         self._transforms = transforms
+        self.order = threading.Lock()
         self._lock = threading.Lock()
         self._newest: dict[str, _Remembered] = {}
 

@@ -105,9 +105,11 @@ class CameraOutputs:
         """
         p = self._prefix
         anomalies = partial(convert.anomalies_message, result, header)
-        makers = self._of_sight(self._panorama.with_result(result), header, anomalies)
+        with self._panorama.order:
+            self._publishers.publish(self._of_sight(self._panorama.with_result(result), header, anomalies))
+        makers: dict[str, Callable[[], Any]] = {}
         if result.ok:
-            makers |= {
+            makers = {
                 p + "mask": lambda: convert.image_message(result.mask, header, "mono8"),
                 p + "instances": lambda: convert.image_message(result.instances, header),
                 p + "segmentation": lambda: convert.image_message(result.segmentation, header),
@@ -118,9 +120,10 @@ class CameraOutputs:
 
     def publish_unknown(self, header: Header, reason: str) -> None:
         """Say that an image could not be judged, where there is not even a frame."""
-        sight = self._panorama.without_result(self._camera, stamp_ns(header.stamp), reason)
         anomalies = partial(convert.unknown_anomalies, header, self._camera, reason)
-        self._publishers.publish(self._of_sight(sight, header, anomalies))
+        with self._panorama.order:
+            sight = self._panorama.without_result(self._camera, stamp_ns(header.stamp), reason)
+            self._publishers.publish(self._of_sight(sight, header, anomalies))
 
     def _of_sight(self, sight: Sight, header: Header, anomalies: Callable[[], Any]) -> dict[str, Callable[[], Any]]:
         placed = Header(stamp=header.stamp, frame_id=sight.zone_frame)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that judges images, off the executor: cameras in turn, the newest image of each, an answer for each taken.
+"""The threads that judge images, off the executor: cameras in turn, the newest image of each, an answer for each taken.
 
-A watchdog sees that the thread goes on. One that hangs in the engine is left behind: its image is answered as unknown,
-a new thread takes its place, and `EngineKeeper` loads a new engine meanwhile.
+A camera is in one thread at a time. A watchdog sees that the threads go on. One that hangs in the engine is left
+behind: its image is answered as unknown, a new thread takes its place, and `EngineKeeper` loads a new engine meanwhile.
 """
 
 from __future__ import annotations
@@ -69,17 +69,27 @@ class _Turn:
     """One image in work.
 
     Attributes:
+        name: of its camera.
         deadline_s: when the engine hangs, by the monotonic clock; None while something else is done.
         claimed: somebody answers it.
         abandoned: its thread hung and was replaced.
     """
 
+    name: str
     camera: Camera
     arrived: Arrived
     pipeline: Pipeline | None = None
     deadline_s: float | None = None
     claimed: bool = False
     abandoned: bool = False
+
+
+class _Lane:
+    """A thread that judges, and the image that it judges now; another thread takes its place when it hangs."""
+
+    def __init__(self) -> None:
+        self.turn: _Turn | None = None
+        self.thread: threading.Thread
 
 
 class Worker:
@@ -89,19 +99,23 @@ class Worker:
         keeper: of the engine.
         cameras: by name.
         logger: of the node.
+        parallel: images in work at once; of more than there are cameras nothing would be gained.
     """
 
-    def __init__(self, keeper: EngineKeeper, cameras: Mapping[str, Camera], logger: RcutilsLogger) -> None:
+    def __init__(
+        self, keeper: EngineKeeper, cameras: Mapping[str, Camera], logger: RcutilsLogger, parallel: int = 1
+    ) -> None:
         self.enabled = True
         self._keeper = keeper
         self._cameras = cameras
         self._ros_log = logger
         self._mailboxes: Mailboxes[Arrived] = Mailboxes(cameras)
         self._lock = threading.Lock()
-        self._turn: _Turn | None = None
         self._stopped = threading.Event()
         self._collected_s = monotonic()
-        self._thread = self._start(self._run, "vl_anomaly_worker")
+        self._lanes = [_Lane() for _ in range(min(parallel, len(cameras)))]
+        for lane in self._lanes:
+            self._start_lane(lane)
         self._watchdog = self._start(self._watch, "vl_anomaly_watchdog")
 
     def waiting(self, camera: str) -> bool:
@@ -116,42 +130,46 @@ class Worker:
             statistics.image_dropped("disabled")
         elif self._mailboxes.put(camera, arrived):
             statistics.image_dropped("replaced by a newer image")
-        if self._turn is None:
+        if any(lane.turn is None for lane in self._lanes):
             sleep(_YIELD_S)  # what this thread does next would take the interpreter's lock from the frame
 
     def stop(self, limit_s: float = math.inf) -> None:
-        """End after the image in work, which is given up when the engine hangs or `limit_s` has passed."""
+        """End after the images in work, which are given up when the engine hangs or `limit_s` has passed."""
         self._mailboxes.close()
         end_s = monotonic() + limit_s
-        while self._thread.is_alive() and monotonic() < end_s:
-            self._thread.join(_WATCH_EVERY_S)  # the watchdog replaces a thread that hangs, and the new one ends
+        for lane in self._lanes:
+            while lane.thread.is_alive() and monotonic() < end_s:
+                lane.thread.join(_WATCH_EVERY_S)  # the watchdog replaces a thread that hangs, and the new one ends
         self._stopped.set()
         self._watchdog.join()
-        if self._thread.is_alive():
-            turn = self._late(math.inf)
-            if turn is not None:
+        for lane in self._lanes:
+            if lane.thread.is_alive() and (turn := self._late(lane, math.inf)) is not None:
                 self._give_up(turn, "the node was stopped while this image was judged")
+
+    def _start_lane(self, lane: _Lane) -> None:
+        lane.thread = self._start(partial(self._run, lane), "vl_anomaly_worker")
 
     def _start(self, run: Callable[[], None], name: str) -> threading.Thread:
         thread = threading.Thread(target=run, name=name, daemon=True)
         thread.start()
         return thread
 
-    def _run(self) -> None:
-        keep_to_half(0)  # the pipeline prepares the inputs of a frame on the others
+    def _run(self, lane: _Lane) -> None:
+        if len(self._lanes) == 1:
+            keep_to_half(0)  # the pipeline prepares the inputs of a frame on the others
         while (taken := self._mailboxes.take()) is not None:
-            turn = _Turn(self._cameras[taken[0]], taken[1])
-            self._answer(turn)
+            turn = _Turn(taken[0], self._cameras[taken[0]], taken[1])
+            self._answer(lane, turn)
             if turn.abandoned:  # another thread has taken over
                 if turn.pipeline is not None:
                     self._keeper.returned(turn.pipeline)
                 return
             self._collect_garbage()
 
-    def _answer(self, turn: _Turn) -> None:
+    def _answer(self, lane: _Lane, turn: _Turn) -> None:
         """Publish one answer, whatever goes wrong: the node must not stop, nor leave an image without a word."""
         with self._lock:
-            self._turn = turn
+            lane.turn = turn
         try:
             self._judge(turn)
         except Exception as error:
@@ -159,8 +177,11 @@ class Worker:
             if not turn.abandoned:  # else it is answered
                 self._fail(turn, str(error) if known else f"{type(error).__name__}: {error}")
         with self._lock:
-            if self._turn is turn:
-                self._turn = None
+            mine = lane.turn is turn  # else the watchdog has answered it
+            if mine:
+                lane.turn = None
+        if mine:
+            self._mailboxes.done(turn.name)
 
     def _judge(self, turn: _Turn) -> None:
         camera, arrived = turn.camera, turn.arrived
@@ -216,31 +237,34 @@ class Worker:
             now_s = monotonic()
             self._forgive(now_s - looked_s - _OVERSLEPT_S)
             looked_s = now_s
-            turn = self._late(now_s)
-            if turn is not None and turn.pipeline is not None:
-                timeout_s = turn.pipeline.config.engine.timeout_s
-                self._give_up(turn, f"the engine has not answered for {timeout_s:g} s")
-                self._thread = self._start(self._run, "vl_anomaly_worker")
+            for lane in self._lanes:
+                turn = self._late(lane, now_s)
+                if turn is not None and turn.pipeline is not None:
+                    timeout_s = turn.pipeline.config.engine.timeout_s
+                    self._give_up(turn, f"the engine has not answered for {timeout_s:g} s")
+                    self._start_lane(lane)
 
     def _forgive(self, lost_s: float) -> None:
         with self._lock:
-            if lost_s > 0 and self._turn is not None and self._turn.deadline_s is not None:
-                self._turn.deadline_s += lost_s
+            for lane in self._lanes:
+                if lost_s > 0 and lane.turn is not None and lane.turn.deadline_s is not None:
+                    lane.turn.deadline_s += lost_s
 
-    def _late(self, now_s: float) -> _Turn | None:
+    def _late(self, lane: _Lane, now_s: float) -> _Turn | None:
         """Take the image in work away from its thread if the engine has not answered by its deadline."""
         with self._lock:
-            turn = self._turn
+            turn = lane.turn
             if turn is None or turn.claimed or turn.deadline_s is None or now_s <= turn.deadline_s:
                 return None
             turn.claimed = turn.abandoned = True
-            self._turn = None
+            lane.turn = None
             return turn
 
     def _give_up(self, turn: _Turn, reason: str) -> None:
         if turn.pipeline is not None:
             self._keeper.give_up(turn.pipeline, reason, hangs=True)
         self._fail(turn, reason)
+        self._mailboxes.done(turn.name)
 
     def _collect_garbage(self) -> None:
         """Between two images and not in the middle of one: the collector is off while the node is active."""

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
+from typing import Protocol
 
 from vl_anomaly_ros.engine.backend import VisualOutput
 from vl_anomaly_ros.types import FloatArray
@@ -12,28 +13,34 @@ from vl_anomaly_ros.types import FloatArray
 FEATURES = tuple(field.name for field in fields(VisualOutput))
 
 
+class Holder(Protocol):
+    """Where on the GPU features lie."""
+
+    def fetch(self, features: FeaturesOnGpu, name: str) -> FloatArray:
+        """Copy one of them; raises `EngineError` where another image lies there by then."""
+
+
 class FeaturesOnGpu(VisualOutput):
     """Features of one image. What is not at hand is fetched when it is first read, and kept.
 
     Args:
         at_hand: those that are on the host already, by name.
-        fetch: copies one of the others, given these features and its name; raises `EngineError` where the GPU holds
-            another image by then.
+        lane: holds the others.
     """
 
-    __slots__ = ("_fetch",)
-    _fetch: Callable[[FeaturesOnGpu, str], FloatArray]
+    __slots__ = ("lane",)
+    lane: Holder
 
     def __init__(
-        self, at_hand: Mapping[str, FloatArray], fetch: Callable[[FeaturesOnGpu, str], FloatArray]
+        self, at_hand: Mapping[str, FloatArray], lane: Holder
     ) -> None:  # in place of that of the frozen dataclass, which takes all of them
-        object.__setattr__(self, "_fetch", fetch)
+        object.__setattr__(self, "lane", lane)
         vars(self).update(at_hand)
 
     def __getattr__(self, name: str) -> FloatArray:
         """Called by Python only for what `vars` does not hold."""
         if name not in FEATURES:
             raise AttributeError(f"{type(self).__name__} has no {name}")
-        value = self._fetch(self, name)
+        value = self.lane.fetch(self, name)
         vars(self)[name] = value
         return value

@@ -47,26 +47,59 @@ class Buffer:
         return math.prod(self.shape) * self.dtype.itemsize
 
 
+@dataclass(frozen=True)
+class Loaded:
+    """An engine on the GPU, for several networks: its weights are there once.
+
+    Attributes:
+        runtime: must live as long as the engine.
+        engine: of the library.
+    """
+
+    runtime: Any
+    engine: Any
+
+    @staticmethod
+    def of(library: Library, plan: bytes, device: Device, name: str) -> Loaded:
+        """Load an engine.
+
+        Args:
+            library: that it was built with.
+            plan: what the cache has given out.
+            device: where it runs.
+            name: for messages.
+
+        Raises:
+            EngineError: the engine is of another version or device, or the memory does not suffice.
+        """
+        trt = library.module
+        runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
+        engine = runtime.deserialize_cuda_engine(plan)
+        if engine is None:
+            raise _refused(library, device, name)
+        return Loaded(runtime, engine)
+
+
 class Network:
-    """An engine with memory for its largest shapes.
+    """An engine's execution context, with memory for its largest shapes. One thread at a time.
 
     Args:
-        library: that it was built with.
-        plan: what the cache has given out.
-        device: where it runs.
+        library: that the engine was built with.
+        loaded: the engine.
+        device: where it runs, with the stream on which it does.
         name: for messages.
         placed: inputs that lie on the GPU already, as outputs of another network: their buffers.
         graph: whether runs that follow each other with the same shapes are worth a CUDA graph: the second one is
             recorded, later ones launch the whole at once, and another shape throws it away.
 
     Raises:
-        EngineError: the engine is of another version or device, or the memory does not suffice.
+        EngineError: the memory does not suffice.
     """
 
     def __init__(
         self,
         library: Library,
-        plan: bytes,
+        loaded: Loaded,
         device: Device,
         name: str,
         placed: Mapping[str, Buffer] | None = None,
@@ -76,14 +109,10 @@ class Network:
         trt = library.module
         self._device, self._name, self._placed = device, name, frozenset(placed or ())
         self._wants_graph, self._steady, self._graph = graph, False, None
-        self._runtime = trt.Runtime(trt.Logger(trt.Logger.ERROR))
-        self._engine = self._runtime.deserialize_cuda_engine(plan)
-        context = None if self._engine is None else self._engine.create_execution_context()
+        self._loaded, self._engine = loaded, loaded.engine
+        context = self._engine.create_execution_context()
         if context is None:
-            raise EngineError(
-                f"{name}: expected an engine that {library.name} {library.version} runs on {device.name} (compute "
-                f"capability {device.compute_capability}), it refused it; remove it from the cache"
-            )
+            raise _refused(library, device, name)
         self._context: Any = context
         self.inputs: dict[str, Buffer] = {}
         self.outputs: dict[str, Buffer] = {}
@@ -226,3 +255,10 @@ class Network:
             raise EngineError(f"{self._name}: {tensor}: expected a shape that the engine was built for, got {shape}")
         if tensor not in self._placed:
             self.inputs[tensor].shape = shape
+
+
+def _refused(library: Library, device: Device, name: str) -> EngineError:
+    return EngineError(
+        f"{name}: expected an engine that {library.name} {library.version} runs on {device.name} (compute capability "
+        f"{device.compute_capability}), it refused it; remove it from the cache, or see that memory of the GPU is free"
+    )
