@@ -142,15 +142,31 @@ def test_what_one_frame_got_is_not_changed_by_the_next() -> None:
     np.testing.assert_array_equal(second, before)
 
 
-@pytest.mark.parametrize(("width", "height"), [(1242, 375), (1024, 512), (1919, 1080), (2044, 1020)])
-def test_an_image_of_less_than_four_times_the_size_or_an_odd_one_is_resized_at_once(width: int, height: int) -> None:
+@pytest.mark.parametrize(("width", "height"), [(700, 350), (1023, 511), (1242, 375), (1919, 1081), (2044, 1020)])
+def test_a_smaller_picture_looks_like_means_over_areas(width: int, height: int) -> None:
     import cv2
 
     box = Letterbox.fit(width, height, 512, 256)
     image = sweep(height, width)
-    directly = cv2.resize(image, (box.width, box.height), interpolation=cv2.INTER_AREA)
+    directly = cv2.resize(image, (box.width, box.height), interpolation=cv2.INTER_AREA).astype(int)
     inside = box.apply(image, GREY)[0, box.y0 : box.y0 + box.height, box.x0 : box.x0 + box.width]
-    np.testing.assert_array_equal(inside, directly)
+    difference = np.abs(inside.astype(int) - directly)
+    assert difference.mean() < 3
+    assert np.percentile(difference, 99) <= 16
+
+
+@pytest.mark.parametrize("scale", [1.3, 1.9, 2.0, 2.3, 2.9, 3.5, 3.9, 4.5, 4.9, 5.0, 6.1, 7.9])
+def test_a_line_as_wide_as_a_pixel_of_the_network_is_never_lost(scale: float) -> None:
+    """Wherever it lies, a good part of its contrast is left."""
+    size = round(128 * scale)
+    box = Letterbox.fit(size, size, 128, 128)
+    wide = int(np.ceil(scale))
+    for first in range(size // 2, size // 2 + 2 * wide):
+        image = np.zeros((size, size, 3), np.uint8)
+        image[:, first : first + wide] = 255
+        assert box.apply(image, GREY)[0, 64, :, 0].max() > 0.45 * 255, first
+        turned = np.ascontiguousarray(image.transpose(1, 0, 2))
+        assert box.apply(turned, GREY)[0, :, 64, 0].max() > 0.45 * 255, first
 
 
 @pytest.mark.parametrize(("width", "height"), [(1920, 1080), (1242, 375), (200, 100)])

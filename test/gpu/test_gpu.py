@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -101,3 +102,20 @@ def test_a_thousand_frames_say_the_same(backend: Backend) -> None:
         score = engine.run(picture(frame % 7)).score
         if frame % 7 == 1:
             np.testing.assert_allclose(score, first, atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "precision"), CASES)
+def test_three_images_at_once_say_what_one_says(
+    name: str, precision: str, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing := obstacle(name):
+        pytest.skip(missing)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.getbasetemp()))
+    bundle = default_bundle()
+    engine = choose_engine(bundle, EngineConfig(backend=name, precision=precision, parallel=3))
+    reference = Engine(bundle, OnnxRuntimeBackend(bundle))
+    wanted = [reference.run(picture(seed)).score for seed in range(5)]
+    with ThreadPoolExecutor(3) as threads:
+        for number, scores in enumerate(threads.map(lambda n: engine.run(picture(n % 5)), range(300))):
+            assert np.abs(scores.score - wanted[number % 5]).max() <= MOST_DIFFERENCE[precision]
+    engine.close()

@@ -23,7 +23,8 @@ def shrink(image: ByteArray, picture: ByteArray, *, turn: bool) -> None:
     """Fill `picture` with the image at its size, within one grey level of OpenCV's INTER_AREA, then INTER_LINEAR.
 
     Args:
-        image: (H, W, 3) uint8, at least 4 x 4 pixels, even numbers of them.
+        image: (H, W, 3) uint8, at least 4 x 4 pixels. Of an odd number the last ones count for nothing, and those
+            before stay where they are.
         picture: (h, w, 3) uint8, written; its rows may be part of a wider picture.
         turn: whether the order of the channels is turned round.
     """
@@ -35,10 +36,9 @@ def shrink(image: ByteArray, picture: ByteArray, *, turn: bool) -> None:
 def _axis(pixels: int, places: int) -> tuple[npt.NDArray[np.int64], IntArray]:
     """Of each place along an axis: the first of the four pixels it is made of, and the share of the last two."""
     firsts, shares = np.empty(places, np.int64), np.empty(places, np.int32)
-    halves = pixels // 2
     for place in range(places):
-        position = (place + 0.5) * halves / places - 0.5
-        half = min(max(int(position), 0), halves - 2)
+        position = (place + 0.5) * (pixels / 2) / places - 0.5
+        half = min(max(int(position), 0), pixels // 2 - 2)
         firsts[place] = 2 * half
         shares[place] = min(max(round((position - half) * _WHOLE), 0), _WHOLE)
     return firsts, shares
