@@ -7,7 +7,9 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from reprlib import repr as brief
@@ -104,6 +106,19 @@ class Bundle:
             BundleError: it is absent or no longer what was verified.
         """
         return _verified(_folder(self.path), file, self.hashes[file])
+
+    @contextmanager
+    def laid_down(self, file: str) -> Iterator[Path]:
+        """A graph, as it was verified, with the weights beside it, in a new folder of this process, which is removed.
+
+        Raises:
+            BundleError: as `read`.
+        """
+        with tempfile.TemporaryDirectory(prefix="vl_anomaly_") as folder:
+            for name in (file, data_file(file)):
+                if name in self.hashes:
+                    (Path(folder) / name).write_bytes(self.read(name))
+            yield Path(folder) / file
 
 
 def load_bundle(path: str | Path) -> Bundle:

@@ -4,10 +4,8 @@
 from __future__ import annotations
 
 import logging
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from vl_anomaly_ros.engine.bundle import Bundle
@@ -171,20 +169,16 @@ def _capability(library: Library, wanted: str) -> Any:
 
 
 def _parse(parser: Any, bundle: Bundle, graph: str, precision: str, eight_bits: bytes) -> bool:
-    """Parse the verified bytes; weights beside the graph are laid down where nobody else writes first."""
+    """Parse the verified bytes."""
     if precision == "int8" and graph in EIGHT_BITS:
         return bool(parser.parse(eight_bits))
     if precision == "fp16" and graph in HALF:
         return bool(parser.parse(half_precision(bundle, graph)))
     file = f"{graph}.onnx"
-    content = bundle.read(file)
-    weights = data_file(file)
-    if weights not in bundle.hashes:
-        return bool(parser.parse(content))
-    with tempfile.TemporaryDirectory(prefix="vl_anomaly_") as folder:
-        (Path(folder) / weights).write_bytes(bundle.read(weights))
-        (Path(folder) / file).write_bytes(content)
-        return bool(parser.parse_from_file(str(Path(folder) / file)))
+    if data_file(file) not in bundle.hashes:
+        return bool(parser.parse(bundle.read(file)))
+    with bundle.laid_down(file) as path:
+        return bool(parser.parse_from_file(str(path)))
 
 
 def _line(text: str) -> str:

@@ -8,9 +8,7 @@ compare embeddings, which is where the score is made.
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -143,9 +141,7 @@ def whole_model(bundle: Bundle, file: str, *, shapes: bool = False) -> Any:
     model = onnx.load_model_from_string(bundle.read(file))
     if shapes:
         model = onnx.shape_inference.infer_shapes(model)
-    weights = data_file(file)
-    if weights in bundle.hashes:
-        with tempfile.TemporaryDirectory(prefix="vl_anomaly_") as folder:
-            (Path(folder) / weights).write_bytes(bundle.read(weights))
-            onnx.load_external_data_for_model(model, folder)
+    if data_file(file) in bundle.hashes:
+        with bundle.laid_down(file) as path:
+            onnx.load_external_data_for_model(model, str(path.parent))
     return model
