@@ -6,7 +6,8 @@
 For each: build or load, the visual graph with its copies, the head, a changed vocabulary, pictures a second of 1, 2,
 4 and 6 cameras in turns and, by an engine for 2 and for 4 pictures in work at once, of 4 cameras, the GPU's memory, and
 how far the scores are from those of the CPU. For TensorRT also the bytes that a frame copies, the time of these copies
-alone, and what runs as a CUDA graph. Where PyTorch with CUDA is installed, its times of the same visual network.
+alone, and what runs as a CUDA graph. Operations and bytes a second of the visual graph; where PyTorch with CUDA is
+installed, their shares of what a matrix product and a copy reach there, and its times of the same visual network.
 Written to bench/results/gpu.json.
 """
 
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from bench.gpu_parts.copies import copies_of
+from bench.gpu_parts.limits import Limits, Work, limits, reached, work_of
 from bench.gpu_parts.pytorch import pytorch_rows
 from bench.report import percentiles, write_result
 from vl_anomaly_ros.config import EngineConfig
@@ -56,11 +58,13 @@ def main() -> None:
     coarse = rng.integers(0, 256, (bundle.input_height // 16, bundle.input_width // 16, 3), np.uint8)
     picture = np.ascontiguousarray(coarse.repeat(16, 0).repeat(16, 1))
     reference = Engine(bundle, OnnxRuntimeBackend(bundle)).run(picture).score
+    work, limit = work_of(bundle), limits()
     rows: list[dict[str, Any]] = []
     for name in ORDER:
         for precision in args.precision if name.startswith("tensorrt") else ["fp32"]:
             note(f"{name}, {precision}")
-            rows.append(_row(name, precision, bundle, picture, reference, args.frames))
+            row = _row(name, precision, bundle, picture, reference, args.frames)
+            rows.append(_with_shares(row, work, limit))
     note("PyTorch")
     result = {
         "bundle": bundle.name,
@@ -71,6 +75,13 @@ def main() -> None:
     }
     say(json.dumps(result, indent=2))
     say(f"kept in {write_result('gpu', result)}")
+
+
+def _with_shares(row: dict[str, Any], work: Work, limit: Limits | str) -> dict[str, Any]:
+    """With how far the visual graph, its copies included, is from the GPU's limits."""
+    if "visual" not in row or row["backend"] == "onnxruntime":
+        return row
+    return {**row, "visual_reaches": reached(work, limit, row["precision"], 1e-3 * row["visual"]["median_ms"])}
 
 
 def _row(
