@@ -18,7 +18,8 @@ import small_training  # noqa: E402
 from vl_anomaly_ros.engine.bundle import load_bundle  # noqa: E402
 from vl_anomaly_ros.errors import TrainingError  # noqa: E402
 from vl_anomaly_ros.evaluation.anomaly import BundleRunner  # noqa: E402
-from vl_anomaly_ros.training.config import load_config  # noqa: E402
+from vl_anomaly_ros.training.config import TrainingConfig, load_config  # noqa: E402
+from vl_anomaly_ros.training.loop import load_average  # noqa: E402
 from vl_anomaly_ros.training.pipeline import START, Run  # noqa: E402
 from vl_anomaly_ros.training.recover import measure_norms, recover  # noqa: E402
 
@@ -88,3 +89,30 @@ def test_recovery_happens_once(going_on: Run) -> None:
     stamp = path.stat().st_mtime_ns
     going_on.train()
     assert path.stat().st_mtime_ns == stamp
+
+
+def test_refined_weights_are_drawn_back_towards_those_of_the_start(bundle: Path, tmp_path: Path) -> None:
+    config = load_config(bundle / "training.yaml")
+    left_out = dataclasses.replace(config.clip_phase, steps=0)
+    config = dataclasses.replace(
+        config, start=str(bundle), start_share=0.25, clip_phase=left_out, segment_phases=(),
+        clip_refinements=(dataclasses.replace(config.clip_phase, steps=2, learning_rate=0.05, ema_decay=0.1),),
+    )  # fmt: skip
+    run = Run(config, tmp_path / "run", bundle.parent / "world")
+    run.train()
+    begun = torch.load(run.folder / "start.pt", weights_only=True)["clip"]
+    trained = load_average(run.folder / "clip-refined-0.pt")
+    got = run.load_clip().state_dict()
+    moved = [name for name in trained if not torch.equal(trained[name], begun[name])]
+    assert any(name.endswith("conv.weight") or "first.weight" in name for name in moved)
+    for name, value in got.items():
+        wanted = 0.75 * trained[name] + 0.25 * begun[name] if value.is_floating_point() else trained[name]
+        torch.testing.assert_close(value, wanted, msg=name)
+    for name, value in run.load_clip(refined=False).state_dict().items():
+        torch.testing.assert_close(value, begun[name], msg=name)
+
+
+@pytest.mark.parametrize(("share", "start"), [(0.5, ""), (1.0, "bundle"), (-0.1, "bundle")])
+def test_a_share_of_no_start_or_of_all_is_refused(share: float, start: str) -> None:
+    with pytest.raises(TrainingError, match="start_share: expected a number from 0 to below 1"):
+        TrainingConfig(start=start, start_share=share)

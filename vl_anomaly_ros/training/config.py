@@ -110,6 +110,7 @@ class TrainingConfig:
     seed: int = 0
     processes: int = 2  # of one thread each; a batch is shared among them; with a GPU always 1
     start: str = ""  # a bundle whose weights training goes on from, as `training/recover.py` says
+    start_share: float = 0.0  # of its weights in the refined CLIP that is exported, the rest being what training made
     device: str = "auto"  # cpu, cuda, or auto: a GPU where there is one
     data: DataConfig = field(default_factory=DataConfig)
     clip: ClipConfig = field(default_factory=ClipConfig)
@@ -119,6 +120,13 @@ class TrainingConfig:
     segment_phases: tuple[PhaseConfig, ...] = (PhaseConfig(),)
     loss: LossConfig = field(default_factory=LossConfig)
     bundle: BundleConfig = field(default_factory=BundleConfig)
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start_share < 1 or (self.start_share and not self.start):
+            raise TrainingError(
+                f"start_share: expected a number from 0 to below 1, and with one above 0 a bundle to start from, got "
+                f"{self.start_share} and start {self.start!r}"
+            )
 
 
 def from_mapping(kind: type[T], values: Any, where: str = "config") -> T:

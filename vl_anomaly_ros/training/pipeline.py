@@ -177,16 +177,31 @@ class Run:
         return path
 
     def load_clip(self, *, refined: bool = True) -> CLIP:
-        """Return CLIP with the averaged weights of its newest phase, or of its first without refinement."""
+        """Return CLIP with the averaged weights of its newest phase, or of its first without refinement.
+
+        Refined weights are drawn back towards those that the run started from by `start_share`: in between lies a
+        network that is no worse on what was learned before, and better on what is new.
+        Source: Wortsman et al., "Robust fine-tuning of zero-shot models" (arXiv 2109.01903).
+        """
         clip = build_clip(self.config.clip, self.tokenizer.get_vocab_size())
         phases = [f"clip-refined-{index}" for index in reversed(range(len(self.config.clip_refinements)))]
         paths = [self.folder / f"{name}.pt" for name in ([*phases, "clip"] if refined else ["clip"])]
         path = next((path for path in paths if path.exists()), None)
         if path:
-            clip.load_state_dict(load_average(path))
+            clip.load_state_dict(self._drawn_back(load_average(path)) if refined else load_average(path))
         elif not self._start("clip", clip):
             raise TrainingError(f"{self.folder}: no checkpoint of CLIP; train it first")
         return clip.eval()
+
+    def _drawn_back(self, trained: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        share = self.config.start_share
+        if not share:
+            return trained
+        begun = torch.load(self.folder / START, map_location="cpu", weights_only=True)["clip"]
+        return {
+            name: value.lerp(begun[name], share) if value.is_floating_point() else value
+            for name, value in trained.items()
+        }
 
     def load_segmenter(self, clip: CLIP) -> tuple[Segmenter, PLAligner, str]:
         """Return segmenter and aligner of the newest phase, and which it was.
