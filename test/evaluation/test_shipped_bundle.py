@@ -40,10 +40,10 @@ def test_its_words_are_the_simulations_and_the_unseen_are_not_among_them(bundle:
 
 
 def test_it_says_what_it_reached_and_on_what(bundle: Bundle) -> None:
-    """Of the hard world, where version 0.1.0 reached 0.135 and 0.176, and 0.2.0 0.389 and 0.107."""
+    """Of the hard world: 0.1.0 reached 0.135 and 0.176, 0.2.0 0.389 and 0.107, 0.3.0 0.612 and 0.042."""
     assert "200 simulated images of the hard world" in bundle.figures["test_set"]
-    assert bundle.figures["auprc"] >= 0.61
-    assert bundle.figures["fpr95"] <= 0.045
+    assert bundle.figures["auprc"] >= 0.615
+    assert bundle.figures["fpr95"] <= 0.05  # the aim
     assert set(bundle.figures["sources"]) == {"detector", "text", "clip"}
 
 
