@@ -105,7 +105,7 @@ def test_nothing_that_the_vehicle_runs_loads_code_from_a_file() -> None:
         if re.search(forbidden, line)
     ]
     assert sorted(found) == [
-        "network.py: self._engine = self._runtime.deserialize_cuda_engine(plan)",
+        "network.py: engine = runtime.deserialize_cuda_engine(plan)",
         "untrusted.py: return yaml.load(content, Loader=_Loader)  # noqa: S506 - a SafeLoader",
     ]
 

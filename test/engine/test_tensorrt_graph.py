@@ -93,7 +93,7 @@ def test_a_graph_that_does_something_else_is_not_used(
     trouble: str, engine: Engine, reference: Engine, gpu: FakeRuntime, caplog: pytest.LogCaptureFixture
 ) -> None:
     """An empty graph would leave the outputs of an earlier image for ever."""
-    for each in fake_gpu.ENGINES[:2]:
+    for each in fake_gpu.ENGINES[::2]:  # visual and head, text between them
         setattr(each, trouble, True)
         if trouble == "other":
             each.outputs = {name: _other_when_recorded(gpu) for name in ("clip_features", "score")}

@@ -39,7 +39,7 @@ class TensorRtBackend:
         library: TensorRT or TensorRT-RTX.
         settings: of the engines; the compute capability is the device's where the library builds ahead of time.
         report: called as the engines are built.
-        parallel: lanes; fewer are used, and the log says so, where the GPU's memory does not suffice.
+        parallel: lanes. Of more threads than lanes some would overwrite the image of another.
 
     Raises:
         BundleError: the bundle is not what was verified.
@@ -63,10 +63,10 @@ class TensorRtBackend:
             entry, _ = engines_of(library, bundle, settings.on(library, self._device), report=report)
             plans = entry.files
             visual = Loaded.of(library, plans["visual.engine"], self._device, "visual")
-            self.lanes.append(Lane(library, visual, plans["head.engine"]))
             text = Loaded.of(library, plans["text.engine"], self._device, "text")
             self._text = Network(library, text, self._device, "text")
-            self._add_lanes(parallel, library, self._device, visual, plans["head.engine"])
+            for _ in range(parallel):
+                self.lanes.append(self._new_lane(library, visual, plans["head.engine"], parallel))
         except BaseException:
             self.close()
             raise
@@ -116,14 +116,17 @@ class TensorRtBackend:
                 self._device.close()
                 self._device = None
 
-    def _add_lanes(self, parallel: int, library: Library, device: Device, visual: Loaded, head: bytes) -> None:
-        """As far as there is memory for more than one."""
+    def _new_lane(self, library: Library, visual: Loaded, head: bytes, parallel: int) -> Lane:
+        """One more. Fewer than there are threads would not do: one's image would be overwritten by another's."""
         try:
-            while len(self.lanes) < parallel:
-                self.lanes.append(Lane(library, visual, head))
+            return Lane(library, visual, head)
         except EngineError as error:
-            device.forget_error()
-            logger.warning("engine.parallel: %d images at once, not more: %s", len(self.lanes), error)
+            if not self.lanes:
+                raise
+            raise EngineError(
+                f"engine.parallel: expected room on the GPU for {parallel} images at once, there is room for "
+                f"{len(self.lanes)}: {error}; set it lower"
+            ) from error
 
     def _lane(self) -> Lane:
         """That of this thread; a new thread gets the one that the fewest others use."""
