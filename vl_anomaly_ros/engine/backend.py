@@ -120,6 +120,11 @@ def check_finite(outputs: VisualOutput | HeadOutput) -> None:
         raise not_finite(list(numbers)[strange])
 
 
+def closed() -> EngineError:
+    """What is raised where a backend is used after `close`."""
+    return EngineError("expected an open engine, got a closed one")
+
+
 def not_finite(name: str) -> EngineError:
     """What is raised where the output `name` holds NaN or infinity."""
     return EngineError(

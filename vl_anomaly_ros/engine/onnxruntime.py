@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput
+from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput, closed
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.contract import Ports, check_graph
 from vl_anomaly_ros.engine.graph_file import data_file
@@ -161,7 +161,7 @@ def run_session(session: Any, outputs: list[str], inputs: dict[str, npt.NDArray[
         EngineError: the runtime failed, or the session is None because it was closed.
     """
     if session is None:
-        raise EngineError("expected an open engine, got a closed one")
+        raise closed()
     try:
         values: list[Any] = session.run(outputs, inputs)
     except Exception as error:

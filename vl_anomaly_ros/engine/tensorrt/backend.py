@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
-from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput
+from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput, closed
 from vl_anomaly_ros.engine.bundle import Bundle
 from vl_anomaly_ros.engine.tensorrt.build import TEXTS, BuildSettings
 from vl_anomaly_ros.engine.tensorrt.device import Device
@@ -100,7 +100,7 @@ class TensorRtBackend:
         rows = []
         with self._encoding:
             if self._device is None:
-                raise EngineError("expected an open engine, got a closed one")
+                raise closed()
             for start in range(0, len(tokens), TEXTS):
                 self._text.put("tokens", tokens[start : start + TEXTS])
                 self._text.run()

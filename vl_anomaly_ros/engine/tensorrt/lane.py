@@ -6,7 +6,7 @@ from __future__ import annotations
 import logging
 import threading
 
-from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput
+from vl_anomaly_ros.engine.backend import HeadOutput, HeadSettings, VisualOutput, closed
 from vl_anomaly_ros.engine.tensorrt.device import Device
 from vl_anomaly_ros.engine.tensorrt.features import FEATURES, FeaturesOnGpu
 from vl_anomaly_ros.engine.tensorrt.finite import FiniteCheck
@@ -20,7 +20,7 @@ _BANK = ("text_bank", "aligned_mask", "clip_mask", "group_matrix", "detector_mat
 _EACH_FRAME = ("clip_features",)
 """Features that come to the host: names are made of them."""
 
-HANGS_S = 10.0
+_HANGS_S = 10.0
 """So long closing waits for the image in work."""
 
 logger = logging.getLogger(__name__)
@@ -124,8 +124,8 @@ class Lane:
 
     def close(self) -> None:
         """Give back what it holds, when the image in work is done. Memory of one that hangs is left to it."""
-        if not self._lock.acquire(timeout=HANGS_S):
-            logger.error("an image has been on the GPU for more than %g s: its memory is not given back", HANGS_S)
+        if not self._lock.acquire(timeout=_HANGS_S):
+            logger.error("an image has been on the GPU for more than %g s: its memory is not given back", _HANGS_S)
             return
         try:
             if self._device is not None:
@@ -136,7 +136,7 @@ class Lane:
 
     def _open(self) -> Device:
         if self._device is None:
-            raise EngineError("expected an open engine, got a closed one")
+            raise closed()
         return self._device
 
 
